@@ -1,0 +1,128 @@
+"""A refusal: why a question isn't served, what is, what comes nearest, and the line that would serve it."""
+
+import re
+from dataclasses import dataclass, replace
+
+from service.contract.choose import choose, completed
+from service.contract.path import Contract, Key, Path
+from service.contract.question import FOLDED, Question, Sort, joined, range_spelled, spelled
+from service.contract.served import Served, literal, served, shortened
+
+NAME_BYTES = 63  # PostgreSQL cuts longer names
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a client, and whoever runs the service, needs to go on.
+
+    Attributes:
+        asked: the question, completed.
+        served: the combinations that would be answered.
+        nearest: what to change about the question; None where nothing is served.
+        index: the line of a model that would serve it; None where no index can.
+    """
+
+    asked: str
+    served: tuple[str, ...]
+    nearest: str | None
+    index: str | None
+
+
+def refuse(contract: Contract, question: Question) -> Refusal:
+    """The refusal of a question that `choose` found no path for."""
+    offers = served(contract)
+    nearest = min(offers, key=lambda offer: _distance(contract, question, offer), default=None)
+    return Refusal(
+        asked=_asked(contract, question),
+        served=tuple(map(str, offers)),
+        nearest=_advice(contract, question, nearest) if nearest else None,
+        index=index_line(contract, question),
+    )
+
+
+def index_line(contract: Contract, question: Question) -> str | None:
+    """The `Index(...)` line, as it would stand in the class body of the model; None where one index can't serve the question."""
+    order = completed(contract, question)
+    fixed = sorted(question.equals, key=lambda name: name in contract.primary)  # a total order ends in the primary key
+    keys = (*map(Key, fixed), *(Key(sort.name, sort.descending, not sort.descending, sort.name in contract.nullable) for sort in order))
+    name = _index_name(contract.table, [key.name for key in keys if key.name not in contract.primary])
+    if choose(replace(contract, paths=(Path(name, keys),)), question) is None:
+        return None
+    return f'Index("{name}", {", ".join((*map(_body, fixed), *(_key(contract, sort) for sort in order)))})'
+
+
+def _index_name(table: str, names: list[str]) -> str:
+    return re.sub(r"_+", "_", "_".join(("ix", table, *names))).encode()[:NAME_BYTES].decode(errors="ignore")
+
+
+def _body(name: str) -> str:
+    """A name as the class body spells it."""
+    return f"folded({name.removesuffix(FOLDED)})" if name.endswith(FOLDED) else name
+
+
+def _key(contract: Contract, sort: Sort) -> str:
+    direction = ".desc()" if sort.descending else ""
+    if sort.name in contract.nullable:
+        direction = ".desc().nulls_last()" if sort.descending else ".asc().nulls_first()"
+    return _body(sort.name) + direction
+
+
+def _asked(contract: Contract, question: Question) -> str:
+    filters = Question(question.equals, question.ranges, question.among)
+    order = completed(contract, question)
+    parts = [str(filters)] if filters != Question() else []
+    parts += [f"sort={joined(order)}"] if order and (question.sort or not question.among) else []
+    return " & ".join(parts)
+
+
+def _distance(contract: Contract, question: Question, offer: Served) -> tuple[float, int, bool]:
+    """How far an offer is from a question: leaving a filter out changes more than adding one, or naming an order."""
+    missing, extra = _differences(question, offer)
+    folded = sum(spelled(name + FOLDED) in missing for name in question.equals)
+    outside, unranged = _ranges(question, offer)
+    cost = len(missing) + 1.5 * (len(extra) + len(outside) - folded)
+    cost += 0.9 * unranged
+    cost += 0.0 if _sorted(contract, question, offer) else 0.4 if question.sort is None else 1.0
+    return cost, len(offer.equals), not offer.default
+
+
+def _differences(question: Question, offer: Served) -> tuple[list[str], list[str]]:
+    """Filters that an offer needs besides, and those it has no room for, as parameters."""
+    given = {f"{name}__in=": {f"{name}__in="} for name in question.among}
+    for name, value in question.equals.items():
+        asked = spelled(name)
+        if value is None:
+            given[asked + "null"] = {asked + "null"} if name in offer.present else {asked, asked + "null"}
+        else:
+            given[asked] = {asked, asked + literal(value)}
+    missing = [needed for needed in offer.filters if not any(needed in fulfilled for fulfilled in given.values())]
+    extra = [asked for asked, fulfilled in given.items() if fulfilled.isdisjoint(offer.filters)]
+    return missing, extra
+
+
+def _ranges(question: Question, offer: Served) -> tuple[list[str], bool]:
+    """Range parameters that an offer has no room for; and whether it needs one that isn't there."""
+    asked = [part for found in question.ranges for part in range_spelled(found)]
+    outside = [part for part in asked if part not in offer.ranges]
+    return outside, offer.ranged and len(outside) == len(asked)
+
+
+def _sorted(contract: Contract, question: Question, offer: Served) -> bool:
+    """Whether the order asked for is one of the offer's."""
+    if offer.kind == "one":
+        return True
+    if question.sort is None:
+        return offer.default or offer.kind == "many"
+    order = completed(contract, replace(question, equals=dict.fromkeys(offer.equals)))
+    return joined(shortened(contract, order)) in offer.sorts
+
+
+def _advice(contract: Contract, question: Question, offer: Served) -> str:
+    missing, extra = _differences(question, offer)
+    outside, unranged = _ranges(question, offer)
+    parts = [f"leave out {' and '.join((*extra, *outside))}"] if extra or outside else []
+    parts += [f"add {' and '.join(missing)}"] if missing else []
+    parts += [f"add a range: {' or '.join(offer.ranges)}"] if unranged else []
+    if not _sorted(contract, question, offer):
+        parts.append(f"ask for sort={' or '.join(offer.sorts)}" if offer.sorts else "leave out sort=")
+    return ", ".join(parts) or str(offer)

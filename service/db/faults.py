@@ -1,0 +1,120 @@
+"""What the database, the driver and the pool raise, as problems: one table for all of it.
+
+Errors come in four families: SQLAlchemy's TimeoutError (no connection became free), the built-in TimeoutError (the driver's own
+limit), raw OSError (a connection that was refused isn't wrapped), and DBAPIError, told apart by SQLSTATE.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from service.contract.question import FOLDED
+from service.db.model import Model, table_of
+from service.db.surface import Surface, surface
+from service.errors import Conflict, Internal, Overloaded, Problem, StorageFull, TimedOut, Unavailable, ValueRefused
+
+AWAY = "The database can't be reached right now. Nothing was changed unless you were told so; try again in a moment."
+BUSY = "All connections to the database are in use. Try again in a moment."
+SLOW = "The database stopped the statement at its time limit. Ask for less, or try again in a moment."
+FULL = "The database's disk is full, so nothing can be written. Reads still work."
+FAULTS = (DBAPIError, PoolTimeoutError, TimeoutError, ConnectionError)
+
+BY_STATE: dict[str, tuple[type[Problem], str]] = {
+    "08": (Unavailable, AWAY),
+    "57P": (Unavailable, AWAY),
+    "53300": (Unavailable, AWAY),
+    "53100": (StorageFull, FULL),
+    "57014": (TimedOut, SLOW),
+    "55P03": (TimedOut, "Another request holds the row for too long. Try again in a moment."),
+    "40": (TimedOut, "Another request changed the same rows at the same time. Try again."),
+    "22": (ValueRefused, "The database can't store one of the values: it is out of range, or not valid text."),
+    "21": (ValueRefused, "The same key stands in the batch twice. Send each row once."),
+    "25006": (Internal, "A read tried to write."),
+}
+
+
+@contextmanager
+def as_problems(*also: type[Exception]) -> Iterator[None]:
+    """Raise what goes wrong with the database inside as the problem that a client is told.
+
+    Args:
+        also: further exceptions that speak of the database here.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (*FAULTS, *also)):
+            raise
+        found = problem(error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def problem(error: BaseException) -> Problem | None:
+    """The problem that an error stands for; None for one that is a mistake of the service's own."""
+    if isinstance(error, PoolTimeoutError):
+        return Overloaded(BUSY)
+    if isinstance(error, TimeoutError):
+        return TimedOut(SLOW)
+    if isinstance(error, OSError):
+        return Unavailable(AWAY)
+    return _by_state(error) if isinstance(error, DBAPIError) else None
+
+
+def _by_state(error: DBAPIError) -> Problem | None:
+    state = str(getattr(error.orig, "sqlstate", "") or "")
+    if state.startswith("23"):
+        return _refused(state, driver_error(error))
+    for length in (5, 3, 2):
+        if state[:length] in BY_STATE:
+            kind, detail = BY_STATE[state[:length]]
+            return kind(detail)
+    return Unavailable(AWAY) if error.connection_invalidated or _closed(error) else None
+
+
+def _closed(error: DBAPIError) -> bool:
+    return "connection is closed" in str(error.orig) or "connection was closed" in str(error.orig)
+
+
+def driver_error(error: SQLAlchemyError) -> Any:
+    """The driver's own error, which knows the table, the constraint and the column."""
+    orig = getattr(error, "orig", None)
+    return getattr(orig, "driver_exception", None) or getattr(orig, "__cause__", None) or orig
+
+
+def _refused(state: str, cause: Any) -> Problem:
+    """Integrity: unique 23505, reference 23503, not null 23502, check 23514, exclusion 23P01."""
+    table, constraint = str(cause.table_name), str(cause.constraint_name)
+    names = [str(cause.column_name)] if state == "23502" else names_of(table, constraint)
+    called = " and ".join(names) or constraint
+    extra = {"fields": names} if names else {}
+    if state in {"23505", "23P01"}:
+        return Conflict(f"Another of the {table} already has this {called}. Change that one, or send another value.", **extra)
+    if state == "23503" and "still referenced" in str(cause.detail):
+        return Conflict(f"It can't go: {table} still refer to it ({called}). Delete or change those first.", **extra)
+    if state == "23503":
+        return ValueRefused(f"{called} refers to a row that doesn't exist. Create that one first, or send another value.", **extra)
+    if state == "23502":
+        return ValueRefused(f"{called} can't be null. Send a value.", **extra)
+    return ValueRefused(f"The values break the rule {constraint} of {table}.", rule=constraint, **extra)
+
+
+def names_of(table: str, constraint: str) -> list[str]:
+    """The names that clients use for the keys of an index or constraint; none where it is unknown."""
+    models: list[type[Model]] = [mapper.class_ for mapper in Model.registry.mappers]
+    found = next((model for model in models if model.__tablename__ == table), None)
+    return [] if found is None else _names(surface(found), table_of(found), constraint)
+
+
+def _names(of: Surface, table: Table, constraint: str) -> list[str]:
+    path = next((path for path in of.contract.paths if path.name == constraint), None)
+    if path:
+        return [key.name.removesuffix(FOLDED) for key in path.keys]
+    declared = next((one for one in (*table.constraints, *table.indexes) if getattr(one, "name", None) == constraint), None)
+    columns = list(getattr(declared, "columns", ()))
+    return [name for name, expression in of.expressions.items() if any(expression is column for column in columns)]

@@ -1,0 +1,254 @@
+"""A table's queries. Subclass it for yours: `class Books(Repository[Book])`, and give each query a name and an index.
+
+Rows come back detached, with their columns loaded: compare ids, not identity. Reads take a connection for as long as they need it;
+writes are units of work, or ride the one they are called in.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
+
+from sqlalchemy import Index, delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upserting
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import QueryableAttribute, selectinload
+
+from service.contract.choose import Choice, choose
+from service.contract.question import Question, Sort
+from service.db.estimate import estimated
+from service.db.faults import problem
+from service.db.model import Model, table_of
+from service.db.session import Database, Unit
+from service.db.statements import Asked
+from service.db.surface import Surface, surface
+from service.errors import NotFound, Problem
+
+M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+
+
+class Page(list[M]):
+    """Rows of one page, and where the next one begins.
+
+    Attributes:
+        last: the keys of the last row, in the order of the question's completed order; None where no row follows.
+    """
+
+    last: tuple[Any, ...] | None = None
+
+
+class Repository(Generic[M]):
+    """Queries and writes of one table."""
+
+    model: ClassVar[type[Model]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for base in getattr(cls, "__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Model):
+                    cls.model = argument
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @property
+    def surface(self) -> Surface:
+        """What can be asked of the table."""
+        return surface(self.model)
+
+    async def get(self, key: Any) -> M:
+        """The row with this primary key.
+
+        Raises:
+            NotFound: there is none.
+        """
+        async with self.database.reading() as session:
+            row = await session.scalar(select(self._model).where(self._primary == key))
+        return self._found(row, key)
+
+    async def many(self, keys: Iterable[Any]) -> list[M]:
+        """The rows with these primary keys that exist, in the order of the keys."""
+        async with self.database.reading() as session:
+            rows = await session.scalars(select(self._model).where(self._primary.in_(list(keys))).order_by(self._primary))
+        return list(rows)
+
+    async def one(self, path: Index, **keys: Any) -> M | None:
+        """The row with these keys of a unique index, or None."""
+        page = await self.ask(Question(equals=keys), self._along(path, Question(equals=keys)), 1)
+        return next(iter(page), None)
+
+    async def page(
+        self, path: Index, *, sort: Sequence[Sort] | None = None, limit: int = 50, after: Sequence[Any] | None = None, **equals: Any
+    ) -> Page[M]:
+        """Rows along one index, by name.
+
+        Args:
+            path: an index of the model: `Book.by_author`.
+            sort: one of the two orders that the index gives; by default forward.
+            limit: rows at the most.
+            after: the `last` of the page before.
+            equals: name -> value for the index's leading keys, and for what its predicate asks.
+
+        Raises:
+            ValueError: the index doesn't serve that.
+        """
+        order = tuple(sort) if sort else self._forward(path, equals)
+        question = Question(equals=equals, sort=order)
+        return await self.ask(question, self._along(path, question), limit, after=after)
+
+    async def ask(
+        self,
+        question: Question,
+        choice: Choice,
+        limit: int,
+        *,
+        after: Sequence[Any] | None = None,
+        columns: Sequence[str] | None = None,
+        include: Sequence[QueryableAttribute[Any]] = (),
+    ) -> Page[M]:
+        """The rows of a question that the contract serves.
+
+        Args:
+            question: as the client asked it.
+            choice: the path that `choose` found.
+            limit: rows at the most; a lookup of several values isn't cut.
+            after: the `last` of the page before.
+            columns: the names to load; all where None.
+            include: relations to load too, one more query for each.
+        """
+        of = self.surface
+        order = [sort.name for sort in choice.order]
+        names = dict.fromkeys((*(columns or (attribute.key for attribute in of.model.__mapper__.column_attrs)), of.primary, *order))
+        last = None if after is None else dict(zip(order, after, strict=True))
+        statement = Asked(of, question, choice).page(list(names), limit + 1, last)
+        expressions = [statement.selected_columns[name] for name in order]
+        async with self.database.reading() as session:
+            query = select(self._model, *expressions).from_statement(statement).options(*map(selectinload, include))
+            found = (await session.execute(query)).all()
+        page = Page(row[0] for row in (found if choice.kind == "many" else found[:limit]))
+        if len(found) > limit and choice.kind == "list":
+            page.last = tuple(found[limit - 1][1:])
+        return page
+
+    async def count(self, question: Question, choice: Choice, most: int) -> tuple[int, bool]:
+        """How many rows a question has, counted up to `most`, and whether that is all of them."""
+        async with self.database.reading() as session:
+            number = int(await session.scalar(Asked(self.surface, question, choice).capped(most)) or 0)
+        return min(number, most), number <= most
+
+    async def estimate(self, question: Question, choice: Choice) -> int:
+        """How many rows PostgreSQL's planner expects a question to have."""
+        async with self.database.reading() as session:
+            return await estimated(session, Asked(self.surface, question, choice).everything())
+
+    async def create(self, **values: Any) -> M:
+        """Insert a row."""
+        async with self.database.writing() as unit:
+            row = self._model(**values)
+            unit.session.add(row)
+            await unit.session.flush()
+        return row
+
+    async def change(self, key: Any, **values: Any) -> M:
+        """Change a row's values; those not named stay.
+
+        Raises:
+            NotFound: there is no such row.
+        """
+        if not values:
+            return await self.get(key)
+        async with self.database.writing() as unit:
+            statement = update(self._model).where(self._primary == key).values(**values).returning(self._model)
+            row = await unit.session.scalar(statement, execution_options={"populate_existing": True})
+            return self._found(row, key)
+
+    async def delete(self, key: Any) -> None:
+        """Delete a row.
+
+        Raises:
+            NotFound: there is no such row.
+            Conflict: other rows refer to it.
+        """
+        async with self.database.writing() as unit:
+            gone = await unit.session.scalar(delete(self.model).where(self._primary == key).returning(self._primary))
+            self._found(gone, key)
+
+    async def batch(self, rows: Sequence[Mapping[str, Any]]) -> list[M]:
+        """Insert rows in one transaction, all or none.
+
+        Raises:
+            Problem: what the database refuses, with the first such row as `row`, counted from 0.
+        """
+        made = [self._model(**values) for values in rows]
+        async with self.database.writing() as unit:
+            try:
+                async with unit.session.begin_nested():
+                    unit.session.add_all(made)
+                    await unit.session.flush()
+            except DBAPIError as error:
+                found = await self._first_refused(unit, rows) or problem(error)
+                if found is None:
+                    raise
+                raise found from error
+        return made
+
+    async def upsert(self, rows: Sequence[Mapping[str, Any]], on: Index) -> list[M]:
+        """Insert rows, or change those that hold the same keys of a unique index; in one statement.
+
+        Args:
+            rows: all with the same names, and no two with the same keys.
+            on: a unique index of the model: `Book.unique_source`.
+        """
+        if not rows:
+            return []
+        statement = upserting(self.model).values([dict(row) for row in rows])
+        keys = {column.name for column in on.columns}
+        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys} or {
+            name: statement.excluded[name] for name in rows[0]
+        }
+        upsert = statement.on_conflict_do_update(
+            index_elements=list(on.expressions), index_where=on.dialect_options["postgresql"].get("where"), set_=changed
+        )
+        async with self.database.writing() as unit:
+            found = await unit.session.scalars(upsert.returning(self._model), execution_options={"populate_existing": True})
+            return list(found)
+
+    @property
+    def _primary(self) -> Any:
+        return getattr(self.model, self.surface.primary)
+
+    @property
+    def _model(self) -> type[M]:
+        return cast("type[M]", self.model)
+
+    def _found(self, row: T | None, key: Any) -> T:
+        if row is None:
+            raise NotFound(f"There is no {key!r} in {table_of(self.model).name}. It may have been deleted.")
+        return row
+
+    def _forward(self, path: Index, equals: Mapping[str, Any]) -> tuple[Sort, ...]:
+        """The order in which an index gives what is left of its keys."""
+        keys = next((found.keys for found in self.surface.contract.paths if found.name == path.name), ())
+        return tuple(Sort(key.name, key.descending) for key in keys if key.name not in equals)
+
+    def _along(self, path: Index, question: Question) -> Choice:
+        contract = self.surface.contract
+        paths = tuple(found for found in contract.paths if found.name == path.name)
+        choice = choose(replace(contract, paths=paths), question)
+        if choice is None:
+            raise ValueError(f"{path.name} doesn't serve {question}")
+        return choice
+
+    async def _first_refused(self, unit: Unit, rows: Sequence[Mapping[str, Any]]) -> Problem | None:
+        """The first row of a batch that the database refuses, found by inserting one after the other."""
+        for number, values in enumerate(rows):
+            try:
+                await unit.session.execute(insert(self.model).values(**values))
+            except DBAPIError as error:
+                found = problem(error)
+                if found is None:
+                    return None
+                found.extra = {**found.extra, "row": number}
+                return found
+        return None

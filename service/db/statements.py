@@ -1,0 +1,164 @@
+"""A choice becomes SQL: one SELECT for each range that a page may begin in, each along the index, put together under one LIMIT.
+
+What selects an index is written as a literal (a partial index's predicate, the limit): under a generic plan PostgreSQL would not
+recognise it in a parameter. Every other value is bound.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.sql import visitors
+
+from service.contract.choose import Choice
+from service.contract.keyset import After, Branch, Condition, Equal, after
+from service.contract.path import Key
+from service.contract.question import FOLDED, Question, Range
+from service.db.model import folded
+from service.db.surface import Surface
+
+Rows = Select[Any] | CompoundSelect[Any]
+LAST_BEFORE_SURROGATES, FIRST_AFTER_SURROGATES = 0xD7FF, 0xE000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question put to a surface, and the choice that serves it."""
+
+    of: Surface
+    question: Question
+    choice: Choice
+
+    def page(self, columns: Sequence[str], limit: int, last: Mapping[str, Any] | None = None) -> Rows:
+        """The rows of one page, in order.
+
+        Args:
+            columns: names to select; each comes under its own name.
+            limit: rows at the most.
+            last: name -> value of the row that the page follows; None for the first page.
+        """
+        wanted = [self.of.expressions[name].label(name) for name in columns]
+        if self.choice.kind == "many":
+            return select(*wanted).where(*self._conditions()).order_by(self.of.expressions[self.of.primary])
+        branches: list[Branch] = [()] if last is None else after(self.choice.walked, last)
+        selects = [self._branch(wanted, branch).limit(_literal(limit)) for branch in branches]
+        if not selects:
+            return select(*wanted).where(literal(value=False))
+        return selects[0] if len(selects) == 1 else union_all(*selects).limit(_literal(limit))
+
+    def capped(self, most: int) -> Select[Any]:
+        """How many rows the question has, up to one more than `most`."""
+        some = self.everything().limit(_literal(most + 1)).subquery()
+        return select(func.count()).select_from(some)
+
+    def everything(self) -> Select[Any]:
+        """The primary keys of all rows that the question has, in no order."""
+        return select(self.of.expressions[self.of.primary]).where(*self._conditions())
+
+    def _branch(self, wanted: Sequence[Any], branch: Branch) -> Select[Any]:
+        conditions = [*self._conditions(), *(_condition(self.of, condition) for condition in branch)]
+        order = [] if self.choice.kind == "one" else [_ordered(self.of, key) for key in self.choice.keys]
+        return select(*wanted).where(*conditions).order_by(*order)
+
+    def _conditions(self) -> list[ColumnElement[bool]]:
+        """What the question itself asks, apart from where a page begins."""
+        question, of = self.question, self.of
+        where = of.predicates.get(self.choice.path.name)
+        return [
+            *([] if where is None else [visitors.replacement_traverse(where, {}, _in_literals)]),
+            *(_equal(of, name, value) for name, value in question.equals.items() if name not in self.choice.path.fixed),
+            *(condition for found in question.ranges for condition in _range(of, found)),
+            *(_among(of, name, values) for name, values in question.among.items()),
+        ]
+
+
+def _among(of: Surface, name: str, values: Sequence[Any]) -> ColumnElement[bool]:
+    return of.expressions[name] == func.any(bindparam(None, list(values), type_=ARRAY(of.type_of(name))))
+
+
+def _equal(of: Surface, name: str, value: Any) -> ColumnElement[bool]:
+    expression = of.expressions[name]
+    if value is None:
+        return expression.is_(None)
+    return expression == (folded(_bound(of, name, value)) if name.endswith(FOLDED) else _bound(of, name, value))
+
+
+def _range(of: Surface, asked: Range) -> list[ColumnElement[bool]]:
+    expression = of.expressions[asked.name]
+    if asked.prefix is not None:
+        begin: Any = _bound(of, asked.name, asked.prefix)
+        begin = folded(begin) if asked.name.endswith(FOLDED) else begin
+        return [expression >= begin, expression < _past(begin)]
+    conditions = []
+    if asked.lower:
+        value = _bound(of, asked.name, asked.lower.value)
+        conditions.append(expression >= value if asked.lower.inclusive else expression > value)
+    if asked.upper:
+        value = _bound(of, asked.name, asked.upper.value)
+        conditions.append(expression <= value if asked.upper.inclusive else expression < value)
+    return conditions
+
+
+def _past(prefix: ColumnElement[str]) -> ColumnElement[str]:
+    """The least text after all that begin with a prefix: its last character's successor, in the order of code points."""
+    last = func.ascii(func.right(prefix, _number(1)))
+    following = case((last == _number(LAST_BEFORE_SURROGATES), _number(FIRST_AFTER_SURROGATES)), else_=last + _number(1))
+    return func.left(prefix, _number(-1)).concat(func.chr(following))
+
+
+def _condition(of: Surface, condition: Condition) -> ColumnElement[bool]:
+    if isinstance(condition, Equal):
+        return and_(
+            *(
+                of.expressions[name] == _bound(of, name, value)
+                for name, value in zip(condition.names, condition.values, strict=True)
+            )
+        )
+    if isinstance(condition, After):
+        left = tuple_(*(of.expressions[name] for name in condition.names))
+        right = tuple_(*(_bound(of, name, value) for name, value in zip(condition.names, condition.values, strict=True)))
+        return left < right if condition.descending else left > right
+    expression = of.expressions[condition.name]
+    return expression.is_not(None) if condition.negated else expression.is_(None)
+
+
+def _ordered(of: Surface, key: Key) -> ColumnElement[Any]:
+    """A key as the index spells it; PostgreSQL sorts when NULLS differs, even on a column that has none."""
+    expression = of.expressions[key.name]
+    directed = expression.desc() if key.descending else expression.asc()
+    return directed.nulls_first() if key.nulls_first else directed.nulls_last()
+
+
+def _bound(of: Surface, name: str, value: Any) -> BindParameter[Any]:
+    kind = of.type_of(name)
+    return bindparam(None, value, type_=Text() if isinstance(kind, Text) else kind)
+
+
+def _number(value: int) -> ColumnElement[int]:
+    return literal_column(str(value), Integer())
+
+
+def _literal(limit: int) -> BindParameter[int]:
+    return bindparam(None, limit, type_=Integer(), literal_execute=True)
+
+
+def _in_literals(element: Any, **_: Any) -> Any:
+    return element.render_literal_execute() if isinstance(element, BindParameter) else None

@@ -1,0 +1,7 @@
+"""HTTP: a repository becomes routes, and every refusal a problem."""
+
+from service.http.schema import Schema, by_database
+from service.http.serve import serve
+from service.http.uses import Uses
+
+__all__ = ["Schema", "Uses", "by_database", "serve"]

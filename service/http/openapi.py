@@ -1,0 +1,159 @@
+"""What OpenAPI is told of a table: typed parameters of what is served, and nothing else."""
+
+from typing import Any
+
+from pydantic import Field, create_model
+
+from service.contract.question import FOLDED
+from service.contract.served import Served, served
+from service.db import Surface
+from service.db.wire import Wire, wire
+from service.http.schema import Schema
+from service.http.showing import Showing
+
+Parameter = dict[str, Any]
+
+
+class Answered(Schema):
+    """One combination of filters and order that a table answers."""
+
+    kind: str = Field(description="A list, at most one row, or the rows with one of several values.")
+    filters: list[str] = Field(description="Parameters that must be given.")
+    ranges: list[str] = Field(description="Parameters of the one range that may be given besides.")
+    ranged: bool = Field(description="Whether that range must be given.")
+    sorts: list[str] = Field(description="Values that sort may have.")
+    default: bool = Field(description="Whether sort may be left out.")
+    index: str = Field(description="The index that answers it.")
+
+
+class Contract(Schema):
+    """What a table answers."""
+
+    table: str
+    default_order: list[str]
+    questions: list[Answered]
+
+
+class Count(Schema):
+    """How many rows a question has."""
+
+    value: int
+    exact: bool = Field(description="False where counting stopped, or the number is an estimate.")
+
+
+def described(one: Served) -> dict[str, Any]:
+    """A combination as `Answered` has it."""
+    return {
+        "kind": one.kind,
+        "filters": list(one.filters),
+        "ranges": list(one.ranges),
+        "ranged": one.ranged,
+        "sorts": list(one.sorts),
+        "default": one.default,
+        "index": one.path,
+    }
+
+
+def row(showing: Showing) -> type[Schema]:
+    """The shape of a row, with the relations that may be embedded."""
+    if not showing.relations:
+        return showing.shape
+    relations: dict[str, Any] = {
+        name: (relation.shape | None, Field(None, description=f"Only with include={name}."))
+        for name, relation in showing.relations.items()
+    }
+    return create_model(f"{showing.shape.__name__}Included", __base__=showing.shape, **relations)
+
+
+def rows(showing: Showing) -> type[Schema]:
+    """The shape of several rows."""
+    return create_model(f"{showing.shape.__name__}Rows", __base__=Schema, data=(list[showing.shape], ...))  # type: ignore[name-defined]
+
+
+def page(showing: Showing) -> type[Schema]:
+    """The shape of a page."""
+    members: dict[str, Any] = {
+        "data": (list[row(showing)], ...),  # type: ignore[misc]
+        "next": (str | None, Field(description="The cursor of the next page; null on the last one.")),
+        "count": (Count | None, Field(None, description="Only with count=estimated or count=capped.")),
+    }
+    return create_model(f"{showing.shape.__name__}Page", __base__=Schema, **members)
+
+
+def listed(of: Surface) -> str:
+    """The description of a list route: every combination it serves."""
+    lines = [f"- `{one}`" for one in served(of.contract)]
+    order = ",".join(map(str, of.contract.default_order)) or of.primary
+    return "\n".join(
+        [
+            "Serves these combinations of filters and order, each along one index; anything else is refused.",
+            "",
+            *lines,
+            "",
+            f"Without `sort`: `{order}`.",
+        ]
+    )
+
+
+def key(of: Surface, form: Wire) -> Parameter:
+    """The primary key in a path."""
+    return {"name": of.primary, "in": "path", "required": True, "description": f"The row's {of.primary}.", "schema": form.schema()}
+
+
+def parameters(of: Surface, showing: Showing) -> list[Parameter]:
+    """The query parameters of a list route."""
+    offers = served(of.contract)
+    names = dict.fromkeys(part.partition("=")[0] for one in offers for part in (*one.filters, *one.ranges))
+    sorts = list(dict.fromkeys(sort for one in offers for sort in one.sorts))
+    return [
+        *(_filter(of, name) for name in names),
+        _query("sort", {"type": "string", "enum": sorts}, "The order. Which one goes with which filters: see above."),
+        _query("limit", {"type": "integer", "minimum": 1}, "Rows of a page, at the most."),
+        _query("cursor", {"type": "string"}, "`next` of the page before, with the same filters and order."),
+        _query(
+            "count", {"type": "string", "enum": ["none", "estimated", "capped"], "default": "none"}, "Whether to count the rows."
+        ),
+        *members(showing),
+    ]
+
+
+def members(showing: Showing) -> list[Parameter]:
+    """The parameters that say what is wanted of a row."""
+    fields = _query("fields", {"type": "string"}, f"Only these members, separated by commas: {', '.join(showing.members)}.")
+    names = ", ".join(showing.relations)
+    return [
+        fields,
+        *(
+            [_query("include", {"type": "string", "enum": list(showing.relations)}, f"Relations to embed: {names}.")]
+            if names
+            else []
+        ),
+    ]
+
+
+def _filter(of: Surface, parameter: str) -> Parameter:
+    name, _, operator = parameter.rpartition("__") if parameter not in of.expressions else (parameter, "", "")
+    form = wire(of.type_of(name))
+    schema = {"type": "string"} if operator == "in" or form is None else form.schema()
+    if operator == "" and name in of.contract.nullable:
+        schema = {"anyOf": [schema, {"type": "string", "enum": ["null"]}]}
+    return _query(parameter, schema, _meaning(name.removesuffix(FOLDED), operator))
+
+
+def _meaning(name: str, operator: str) -> str:
+    meanings = {
+        "": f"{name} is this.",
+        "gt": f"{name} is greater.",
+        "gte": f"{name} is this or greater.",
+        "lt": f"{name} is less.",
+        "lte": f"{name} is this or less.",
+        "in": f"{name} is one of these, separated by commas.",
+        "startswith": f"{name} begins with this.",
+        "iexact": f"{name} is this, whatever the case.",
+        "istartswith": f"{name} begins with this, whatever the case.",
+    }
+    return meanings[operator]
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> Parameter:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}

@@ -1,0 +1,177 @@
+"""Every refusal as RFC 9457 problem+json: what happened, what to do next, and the page that explains its type.
+
+What isn't a `Problem` by itself becomes one here: the framework's own errors, the database's, and mistakes of the service, of which
+the client learns nothing but the request's id.
+"""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.db.faults import problem as database_problem
+from service.db.wire import render
+from service.errors import (
+    Internal,
+    InvalidBody,
+    InvalidQuestion,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    UnsupportedMediaType,
+)
+
+MEDIA_TYPE = "application/problem+json"
+PAGES = "/problems"
+log = structlog.get_logger(__name__)
+
+BY_STATUS: dict[int, type[Problem]] = {400: MalformedBody, 404: NotFound, 405: MethodNotAllowed, 415: UnsupportedMediaType}
+DETAILS = {
+    400: "The body can't be read as JSON. Send UTF-8 JSON with Content-Type: application/json.",
+    404: "No route is at {path}. The routes are listed at /docs.",
+    405: "{path} doesn't take {method}. See /docs for what it takes.",
+    415: "Send the body as JSON, with Content-Type: application/json.",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with a problem."""
+    app.add_exception_handler(Problem, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _unknown)
+
+
+def answer(problem: Problem, instance: str) -> Response:
+    """A problem as a response.
+
+    Args:
+        problem: what happened.
+        instance: the request's id.
+    """
+    content = {
+        "type": f"{PAGES}/{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": instance,
+        **problem.extra,
+    }
+    headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
+    return Response(render(_sound(content)), problem.status, headers, MEDIA_TYPE)
+
+
+def describe(app: FastAPI) -> None:
+    """Put the problem document, which routes refer to, into an application's OpenAPI."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = made()
+        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = schema()
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a problem document."""
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "title": "Problem",
+        "description": "What went wrong, and what to do next (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "instance"],
+        "properties": {"type": text, "title": text, "status": {"type": "integer"}, "detail": text, "instance": text},
+        "additionalProperties": True,
+    }
+
+
+def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """Problems as a route declares them in its OpenAPI."""
+    told: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        before = told.get(kind.status, {}).get("description")
+        told[kind.status] = {
+            "description": f"{before}; {kind.title}" if before else kind.title,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    return told
+
+
+def instance_of(request: Request) -> str:
+    """The id of a request, for its problem and for the log."""
+    if not hasattr(request.state, "id"):
+        request.state.id = f"urn:uuid:{uuid4()}"
+    return str(request.state.id)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Problem):
+        raise error
+    instance = instance_of(request)
+    if error.status >= Internal.status:
+        log.warning("refused", problem=error.slug, path=request.url.path, instance=instance, cause=repr(error.__cause__))
+    return answer(error, instance)
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    kind = BY_STATUS.get(error.status_code)
+    if kind is None:
+        return await _unknown(request, error)
+    detail = DETAILS[error.status_code].format(path=request.url.path, method=request.method)
+    response = answer(kind(detail), instance_of(request))
+    response.headers.update({name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"})
+    return response
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return answer(_of_validation(error, request), instance_of(request))
+
+
+def _of_validation(error: RequestValidationError, request: Request) -> Problem:
+    found = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        return MalformedBody(DETAILS[400])
+    if any(one["loc"][:1] == ("body",) for one in found):
+        if "json" not in request.headers.get("content-type", "json"):
+            return UnsupportedMediaType(DETAILS[415])
+        errors = [{"member": _member(one["loc"][1:]), "message": _sentence(one["msg"])} for one in found]
+        return InvalidBody("; ".join(f"{one['member']}: {one['message']}" for one in errors[:20]), errors=errors)
+    errors = [{"parameter": _member(one["loc"][1:]), "message": _sentence(one["msg"])} for one in found]
+    return InvalidQuestion("; ".join(f"{one['parameter']}: {one['message']}" for one in errors), errors=errors)
+
+
+def _member(location: Any) -> str:
+    return ".".join(map(str, location)) or "the body"
+
+
+def _sentence(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    instance = instance_of(request)
+    known = database_problem(error)
+    if known:
+        return await _known(request, known)
+    log.error("the service made a mistake", path=request.url.path, instance=instance, exc_info=error)
+    return answer(Internal(f"The service's log has the details under {instance}."), instance)
+
+
+def _sound(content: Any) -> Any:
+    """The same content without lone surrogates: what a client sent may stand in a detail, and must not break the answer."""
+    if isinstance(content, str):
+        return re.sub("[\ud800-\udfff]", "\ufffd", content)
+    if isinstance(content, dict):
+        return {_sound(key): _sound(value) for key, value in content.items()}
+    return [_sound(value) for value in content] if isinstance(content, list | tuple) else content

@@ -1,0 +1,87 @@
+"""Rows as clients see them: the members of the read shape, narrowed by `fields`, with relations embedded by `include`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import inspect
+from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipDirection
+
+from service.db import Model
+from service.errors import SetupError
+from service.http.schema import Schema, is_plain
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A many-to-one relation that may be embedded.
+
+    Attributes:
+        keys: the columns of this table that refer to the other.
+    """
+
+    attribute: QueryableAttribute[Any]
+    shape: type[Schema]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How the rows of one table are shown."""
+
+    shape: type[Schema]
+    plain: bool
+    members: tuple[str, ...]
+    relations: Mapping[str, Relation]
+
+    @classmethod
+    def of(cls, model: type[Model], shape: type[Schema], include: Mapping[str, type[Schema]]) -> "Showing":
+        """How rows of a model are shown in a shape.
+
+        Raises:
+            SetupError: something to include isn't a many-to-one relationship.
+        """
+        mapper: Mapper[Any] = inspect(model)
+        members = tuple(shape.model_fields)
+        plain = is_plain(shape) and set(members).issubset(mapper.column_attrs.keys())
+        return cls(shape, plain, members, {name: _relation(mapper, name, shape) for name, shape in include.items()})
+
+    def columns(self, fields: Sequence[str] | None, include: Sequence[str]) -> list[str] | None:
+        """The columns that must be loaded to show these members; None for all of them."""
+        if not self.plain:
+            return None
+        keys = [key for name in include for key in self.relations[name].keys]
+        return list(dict.fromkeys((*(fields or self.members), *keys)))
+
+    def attributes(self, include: Sequence[str]) -> list[QueryableAttribute[Any]]:
+        """The relationships behind the names in `include`."""
+        return [self.relations[name].attribute for name in include]
+
+    def row(self, row: Any, fields: Sequence[str] | None = None, include: Sequence[str] = ()) -> dict[str, Any]:
+        """A row as a dictionary, ready to be rendered."""
+        shown = _shown(self.shape, self.plain, row, fields or self.members)
+        for name in include:
+            relation = self.relations[name]
+            other = getattr(row, name)
+            shown[name] = (
+                None if other is None else _shown(relation.shape, plain=False, row=other, fields=tuple(relation.shape.model_fields))
+            )
+        return shown
+
+
+def _shown(shape: type[Schema], plain: bool, row: Any, fields: Sequence[str]) -> dict[str, Any]:
+    if plain:  # the database's values are the shape's: there is nothing to validate
+        return {name: getattr(row, name) for name in fields}
+    whole = shape.model_validate(row).model_dump()
+    return {name: whole[name] for name in fields}
+
+
+def _relation(mapper: Mapper[Any], name: str, shape: type[Schema]) -> Relation:
+    relationship = mapper.relationships.get(name)
+    if relationship is None or relationship.direction is not RelationshipDirection.MANYTOONE:
+        raise SetupError(
+            f"include={name} needs a many-to-one relationship() of that name on {mapper.class_.__name__}: a list inside "
+            "each row has no bound. Serve the other table instead, with an index that leads with its foreign key."
+        )
+    keys = tuple(mapper.get_property_by_column(column).key for column in relationship.local_columns)
+    return Relation(getattr(mapper.class_, name), shape, keys)

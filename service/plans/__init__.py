@@ -1,0 +1,1 @@
+"""Proof by plan: that each accepted question really rides its index."""
