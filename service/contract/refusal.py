@@ -44,7 +44,10 @@ def index_line(contract: Contract, question: Question) -> str | None:
     """The `Index(...)` line, as it would stand in the class body of the model; None where one index can't serve the question."""
     order = completed(contract, question)
     fixed = sorted(question.equals, key=lambda name: name in contract.primary)  # a total order ends in the primary key
-    keys = (*map(Key, fixed), *(Key(sort.name, sort.descending, not sort.descending, sort.name in contract.nullable) for sort in order))
+    keys = (
+        *map(Key, fixed),
+        *(Key(sort.name, sort.descending, not sort.descending, sort.name in contract.nullable) for sort in order),
+    )
     name = _index_name(contract.table, [key.name for key in keys if key.name not in contract.primary])
     if choose(replace(contract, paths=(Path(name, keys),)), question) is None:
         return None

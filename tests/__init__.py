@@ -1,0 +1,1 @@
+"""The tests: same paths as the source, on a real PostgreSQL and a real Redis."""
