@@ -2,6 +2,10 @@
 
 What selects an index is written as a literal (a partial index's predicate, the limit): under a generic plan PostgreSQL would not
 recognise it in a parameter. Every other value is bound.
+
+The first key of a list's index is pinned by `= ANY (ARRAY[value])`. After a plain `=` PostgreSQL leaves that key out of ORDER BY,
+and then an index that lacks it gives the order as well: it may walk the primary key and filter, which for a rare value is the
+whole table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +21,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    any_,
     bindparam,
     case,
     func,
@@ -26,10 +31,11 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.sql import visitors
 
 from service.contract.choose import Choice
-from service.contract.keyset import After, Branch, Condition, Equal, after
+from service.contract.keyset import Branch, Condition, Equal, Null, after
 from service.contract.path import Key
 from service.contract.question import FOLDED, Question, Range
 from service.db.model import folded
@@ -74,7 +80,7 @@ class Asked:
         return select(self.of.expressions[self.of.primary]).where(*self._conditions())
 
     def _branch(self, wanted: Sequence[Any], branch: Branch) -> Select[Any]:
-        conditions = [*self._conditions(), *(_condition(self.of, condition) for condition in branch)]
+        conditions = [*self._conditions(), *(self._condition(condition) for condition in branch)]
         order = [] if self.choice.kind == "one" else [_ordered(self.of, key) for key in self.choice.keys]
         return select(*wanted).where(*conditions).order_by(*order)
 
@@ -84,21 +90,36 @@ class Asked:
         where = of.predicates.get(self.choice.path.name)
         return [
             *([] if where is None else [visitors.replacement_traverse(where, {}, _in_literals)]),
-            *(_equal(of, name, value) for name, value in question.equals.items() if name not in self.choice.path.fixed),
+            *(self._equal(name, value) for name, value in question.equals.items() if name not in self.choice.path.fixed),
             *(condition for found in question.ranges for condition in _range(of, found)),
             *(_among(of, name, values) for name, values in question.among.items()),
         ]
 
+    def _equal(self, name: str, value: Any) -> ColumnElement[bool]:
+        if value is None:
+            return self.of.expressions[name].is_(None)
+        bound = _bound(self.of, name, value)
+        return self._pinned(name, folded(bound) if name.endswith(FOLDED) else bound)
+
+    def _condition(self, condition: Condition) -> ColumnElement[bool]:
+        of = self.of
+        if isinstance(condition, Null):
+            expression = of.expressions[condition.name]
+            return expression.is_not(None) if condition.negated else expression.is_(None)
+        bound = [_bound(of, name, value) for name, value in zip(condition.names, condition.values, strict=True)]
+        if isinstance(condition, Equal):
+            return and_(*map(self._pinned, condition.names, bound))
+        left = tuple_(*(of.expressions[name] for name in condition.names))
+        return left < tuple_(*bound) if condition.descending else left > tuple_(*bound)
+
+    def _pinned(self, name: str, value: ColumnElement[Any]) -> ColumnElement[bool]:
+        expression = self.of.expressions[name]
+        first = self.choice.kind == "list" and name == self.choice.keys[0].name
+        return expression == any_(array([value])) if first else expression == value
+
 
 def _among(of: Surface, name: str, values: Sequence[Any]) -> ColumnElement[bool]:
     return of.expressions[name] == func.any(bindparam(None, list(values), type_=ARRAY(of.type_of(name))))
-
-
-def _equal(of: Surface, name: str, value: Any) -> ColumnElement[bool]:
-    expression = of.expressions[name]
-    if value is None:
-        return expression.is_(None)
-    return expression == (folded(_bound(of, name, value)) if name.endswith(FOLDED) else _bound(of, name, value))
 
 
 def _range(of: Surface, asked: Range) -> list[ColumnElement[bool]]:
@@ -122,22 +143,6 @@ def _past(prefix: ColumnElement[str]) -> ColumnElement[str]:
     last = func.ascii(func.right(prefix, _number(1)))
     following = case((last == _number(LAST_BEFORE_SURROGATES), _number(FIRST_AFTER_SURROGATES)), else_=last + _number(1))
     return func.left(prefix, _number(-1)).concat(func.chr(following))
-
-
-def _condition(of: Surface, condition: Condition) -> ColumnElement[bool]:
-    if isinstance(condition, Equal):
-        return and_(
-            *(
-                of.expressions[name] == _bound(of, name, value)
-                for name, value in zip(condition.names, condition.values, strict=True)
-            )
-        )
-    if isinstance(condition, After):
-        left = tuple_(*(of.expressions[name] for name in condition.names))
-        right = tuple_(*(_bound(of, name, value) for name, value in zip(condition.names, condition.values, strict=True)))
-        return left < right if condition.descending else left > right
-    expression = of.expressions[condition.name]
-    return expression.is_not(None) if condition.negated else expression.is_(None)
 
 
 def _ordered(of: Surface, key: Key) -> ColumnElement[Any]:
