@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy import text
 
@@ -54,15 +54,10 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
     problems.install(app)
     pages.install(app)
     app.include_router(health.health(schema.metadata()))
-    for router in routers():
+    for router in schema.routers():
         app.include_router(router, prefix=PREFIX)
     problems.describe(app)
     return app
-
-
-def routers() -> list[APIRouter]:
-    """The routes of every table file, in the order of their names."""
-    return [router for module in schema.modules() if isinstance(router := getattr(module, "router", None), APIRouter)]
 
 
 @asynccontextmanager

@@ -5,12 +5,17 @@ Tables are found, not listed: each module in `service/tables/` is imported once,
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
+from typing import TextIO
 
 from sqlalchemy import MetaData
 
 from service import tables
 from service.db import Model
+from service.http.serve import Routes
+
+Sample = Callable[[TextIO, int], None]
 
 
 def modules(package: ModuleType = tables) -> list[ModuleType]:
@@ -29,3 +34,13 @@ def models() -> list[type[Model]]:
     modules()
     found: list[type[Model]] = [mapper.class_ for mapper in Model.registry.mappers]
     return sorted((model for model in found if model.metadata is Model.metadata), key=lambda model: model.__tablename__)
+
+
+def routers() -> list[Routes]:
+    """The routes of every table that is served, in the order of the files' names."""
+    return [found for module in modules() for found in vars(module).values() if isinstance(found, Routes)]
+
+
+def samples() -> dict[str, Sample]:
+    """Table -> what writes an invented sample of it: the `SAMPLES` of the table files."""
+    return {table: write for module in modules() for table, write in getattr(module, "SAMPLES", {}).items()}

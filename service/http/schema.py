@@ -30,10 +30,15 @@ def by_database() -> Any:
 def partial(shape: type[S]) -> type[S]:
     """The same shape with no member required: what a change may name."""
     fields: dict[str, Any] = {
-        name: (Annotated[(field.annotation, "optional", *field.metadata)], Field(default_factory=lambda: None, description=field.description))
+        name: (_annotation(field), Field(default_factory=lambda: None, description=field.description))
         for name, field in shape.model_fields.items()
     }
     return create_model(f"{shape.__name__}Change", __base__=shape, __doc__="What may be changed; what isn't named stays.", **fields)
+
+
+def _annotation(field: FieldInfo) -> Any:
+    """A member's type with its constraints."""
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
 def is_plain(shape: type[BaseModel]) -> bool:

@@ -192,6 +192,14 @@ class Table:
         }
 
 
+class Routes(APIRouter):
+    """The routes of one table. A table file may add its own."""
+
+    def __init__(self, table: Table, at: str) -> None:
+        super().__init__(prefix=at, tags=[table.of.contract.table])
+        self.table = table
+
+
 def serve(
     repository: type[Repository[Any]],
     *,
@@ -199,7 +207,7 @@ def serve(
     read: type[Schema],
     write: type[Schema] | None = None,
     include: Mapping[str, type[Schema]] | None = None,
-) -> APIRouter:
+) -> Routes:
     """The routes of a table.
 
     Args:
@@ -214,7 +222,7 @@ def serve(
     """
     of = surface(repository.model).of(frozenset(read.model_fields))
     table = Table(repository, of, Showing.of(repository.model, read, include or {}))
-    router = APIRouter(prefix=at, tags=[of.contract.table])
+    router = Routes(table, at)
     _reads(router, table)
     if write:
         _writes(router, table, write)

@@ -6,7 +6,8 @@
 from collections.abc import Iterator
 
 from service.contract.choose import Choice
-from service.contract.question import FOLDED, Question
+from service.contract.question import Question
+from service.plans.condition import Part, parts
 from service.plans.explain import Node
 
 SCANS = {"Index Scan", "Index Only Scan"}
@@ -25,6 +26,8 @@ def broken(plan: Node, question: Question, choice: Choice) -> list[str]:
     allowed = QUIET | SCANS | (BITMAPS | {"Sort"} if many else set())
     found = [f"a {node.kind} on {node.told.get('Relation Name', 'rows')}" for node in nodes if node.kind not in allowed]
     found += [f"a filter after reading: {text}" for node in nodes for text in node.filters if not _is_constant(node)]
+    if not many and not _is_constant(plan) and plan.kind != "Limit":
+        found.append("no limit around all of it")
     if not scans and not any(_is_constant(node) for node in nodes):
         found.append(f"no scan of {choice.path.name}")
     for node in scans:
@@ -33,11 +36,15 @@ def broken(plan: Node, question: Question, choice: Choice) -> list[str]:
 
 
 def _of_scan(node: Node, question: Question, choice: Choice) -> Iterator[str]:
+    names = [key.name for key in choice.keys]
     if node.index != choice.path.name:
         yield f"a scan of {node.index} where {choice.path.name} was promised"
-    for name in _expected(question, choice):
-        if name.removesuffix(FOLDED) not in node.condition:
-            yield f"{name} isn't part of the index condition {node.condition or '(none)'}"
+    conditions = parts(node.condition, names)
+    held = {name for part in conditions for name in part.names}
+    for name in sorted(_expected(question, choice) - held):
+        yield f"{name} isn't part of the index condition {node.condition or '(none)'}"
+    for part in _behind(conditions, names):
+        yield f"{part.text} doesn't narrow what is read: the keys before it aren't fixed"
 
 
 def _expected(question: Question, choice: Choice) -> set[str]:
@@ -46,6 +53,16 @@ def _expected(question: Question, choice: Choice) -> set[str]:
     return asked - choice.path.fixed
 
 
+def _behind(conditions: list[Part], names: list[str]) -> Iterator[Part]:
+    """Comparisons that are checked entry by entry: all but those of the leading pinned keys, and of the key after them."""
+    pinned = {part.names[0] for part in conditions if part.pins}
+    lead = next((at for at, name in enumerate(names) if name not in pinned), len(names))
+    for part in conditions:
+        entered = part.names[0] in names[:lead] if part.pins else part.names == tuple(names[lead : lead + len(part.names)])
+        if not entered:
+            yield part
+
+
 def _is_constant(node: Node) -> bool:
     """A result that PostgreSQL knows without reading: a NOT NULL column asked to be NULL."""
-    return node.kind == "Result" and not node.told.get("Plans")
+    return node.kind == "Result" and not node.below

@@ -4,8 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ClauseElement
+from sqlalchemy import ClauseElement, Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+
+EXPLAIN = "EXPLAIN (FORMAT JSON)"
+PREPARED = "shelfmark_explained"
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,54 @@ class Node:
         """Conditions that are checked row by row after reading."""
         return [str(value) for name, value in self.told.items() if name.endswith("Filter") and isinstance(value, str)]
 
+    @property
+    def below(self) -> list["Node"]:
+        """The nodes that this one reads from."""
+        return [Node(told) for told in self.told.get("Plans", ())]
+
     def walk(self) -> Iterator["Node"]:
         """The node and all below it."""
         yield self
-        for below in self.told.get("Plans", ()):
-            yield from Node(below).walk()
+        for node in self.below:
+            yield from node.walk()
+
+
+class _Explained(Executable, ClauseElement):
+    """A statement with EXPLAIN before it; its values are bound as they would be without."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self.statement = statement
+
+
+@compiles(_Explained)
+def _compiled(element: _Explained, compiler: Any, **options: Any) -> str:
+    return f"{EXPLAIN} {compiler.process(element.statement, **options)}"
 
 
 async def explain(connection: AsyncConnection, statement: ClauseElement) -> Node:
-    """The plan of a statement with its own values."""
+    """The plan of a statement with its own values: a custom plan."""
+    return _top((await connection.execute(_Explained(statement))).scalar_one())
+
+
+async def explain_generic(connection: AsyncConnection, statement: ClauseElement) -> Node:
+    """The plan that PostgreSQL may keep for a statement whatever its values: a generic plan."""
     compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
-    names = getattr(compiled, "positiontup", None) or ()
-    return await explain_sql(connection, str(compiled), [compiled.params[name] for name in names])
+    nothing = ", ".join("NULL" for _ in getattr(compiled, "positiontup", None) or ())
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    before = await driver.fetchval("SHOW plan_cache_mode")
+    await driver.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE {PREPARED} AS {compiled}")  # which values, plays no part
+    try:
+        return _top(await driver.fetchval(f"{EXPLAIN} EXECUTE {PREPARED}" + (f"({nothing})" if nothing else "")))
+    finally:
+        await driver.execute(f"DEALLOCATE {PREPARED}; SET plan_cache_mode = {before}")
 
 
-async def explain_sql(connection: AsyncConnection, sql: str, values: Sequence[Any]) -> Node:
+async def explain_sql(connection: AsyncConnection, sql: str, values: Sequence[Any] = ()) -> Node:
     """The plan of SQL as the driver sends it, with `$1` for the first value."""
-    answer = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sql}", tuple(values))
-    return Node(answer.scalar_one()[0]["Plan"])
+    return _top((await connection.exec_driver_sql(f"{EXPLAIN} {sql}", tuple(values))).scalar_one())
+
+
+def _top(answer: Any) -> Node:
+    return Node(answer[0]["Plan"])

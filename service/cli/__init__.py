@@ -1,0 +1,113 @@
+"""The command `shelfmark`. Each subcommand says what it does in its help; a mistake ends in a sentence and exit code 2."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from service.errors import SetupError, ShelfmarkError
+
+if TYPE_CHECKING:
+    from service.jobs.opening import Format
+
+USAGE_ERROR, FAILURE = 2, 1
+app = typer.Typer(
+    name="shelfmark",
+    help="A REST data service in which an index is a question the API answers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; the next free one is taken if it is not free.")] = None,
+    books: Annotated[int | None, typer.Option(help="Invented books to put into an empty database; 0 for none.")] = None,
+) -> None:
+    """Run everything on this machine: PostgreSQL, Redis, migrations, a small sample, and the web server.
+
+    Nothing needs to be installed. Data are kept in .shelfmark/ and survive; Ctrl-C ends the service and its servers.
+    """
+    from service.cli.local import run
+
+    run(**_given(port=port, sample_books=books))
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes.")] = None,
+) -> None:
+    """Run the web server against DATABASE_URL, or against a running `shelfmark up`. Starts no servers, runs no migrations."""
+    from service.cli.serving import run
+
+    run(**_given(host=host, port=port, web_concurrency=workers))
+
+
+@app.command()
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Where to go: a revision, or head.")] = "head",
+) -> None:
+    """Bring the database to a revision, as `alembic upgrade head` does."""
+    from service.cli.migrating import run
+
+    run(revision)
+
+
+@app.command("import")
+def import_(
+    table: Annotated[str, typer.Argument(help="The table, for example books.")],
+    file: Annotated[str, typer.Argument(help="CSV or NDJSON, gzip or not; - reads standard input.")],
+    *,
+    source: Annotated[str | None, typer.Option(help="Where the rows come from; by default the file's name.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="csv or ndjson, where the file's name doesn't tell.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="Write each rejected line here, with its number and the reason.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+) -> None:
+    """Read a file into a table: new rows are inserted, changed ones updated, bad lines rejected with their reason."""
+    from service.cli.importing import run
+    from service.jobs.importing import Options
+
+    run(table, file, Options(source=source, format=cast("Format | None", form), rejects=rejects, dry_run=dry_run))
+
+
+@app.command()
+def contract(
+    check: Annotated[Path | None, typer.Option(help="Compare with this file and fail where they differ.")] = None,
+) -> None:
+    """Print which questions every table answers, as JSON."""
+    from service.cli.contracts import run
+
+    run(check)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at the settings and the servers, and say what is wrong and what to do."""
+    from service.cli.doctor import run
+
+    run()
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except SetupError as error:
+        _end(str(error))
+    except ShelfmarkError as error:
+        _end(str(error), FAILURE)
+
+
+def _end(sentence: str, code: int = USAGE_ERROR) -> None:
+    typer.secho(sentence, err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+    raise SystemExit(code)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,9 @@
+"""The testing kit: what there is stands in tests/fixtures/, rows are made by tests/factories/."""
+
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.databases",
+    "tests.fixtures.application",
+    "tests.fixtures.statements",
+    "tests.factories",
+]
