@@ -17,7 +17,7 @@ def run(check: Path | None) -> None:
     """Print the contract, or compare it with a file and exit with 1 where they differ.
 
     Raises:
-        SetupError: the file can't be read.
+        SetupError: the file can't be read as a contract.
     """
     now = questions()
     if check is None:
@@ -33,7 +33,8 @@ def run(check: Path | None) -> None:
 def questions() -> dict[str, list[str]]:
     """Table -> the combinations that clients may ask for, as text."""
     return {
-        router.table.of.contract.table: sorted({str(one) for one in served(router.table.of.contract)}) for router in schema.routers()
+        router.table.of.contract.table: sorted({str(one) for one in served(router.table.of.contract)})
+        for router in schema.routers()
     }
 
 
@@ -47,11 +48,11 @@ def differences(before: dict[str, list[str]], now: dict[str, list[str]]) -> list
     return gone + come + (hint if gone or come else [])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, list[str]]:
     try:
-        content = json.loads(path.read_text())
+        content: Any = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SetupError(f"{path} can't be read as a contract: {error}. `make contract` writes it anew.") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(found, list) for found in content.values()):
         raise SetupError(f"{path} isn't a contract. `make contract` writes it anew.")
-    return content
+    return {table: [str(question) for question in found] for table, found in content.items()}

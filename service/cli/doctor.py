@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
+from rich.markup import escape
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,7 +40,7 @@ def run() -> None:
     console = Console(highlight=False, soft_wrap=True)
     findings = asyncio.run(_collected())
     for finding in findings:
-        console.print(MARKS[finding.good] + finding.text.replace("[", r"\["))
+        console.print(MARKS[finding.good] + escape(finding.text))
     if not all(finding.good for finding in findings):
         raise SystemExit(1)
 
@@ -80,6 +81,8 @@ async def _database(loaded: Settings) -> AsyncIterator[Finding]:
             yield finding
     except Problem as problem:
         yield Finding(good=False, text=f"PostgreSQL: {problem.detail} ({problem.__cause__})")
+    except SetupError as error:
+        yield Finding(good=False, text=str(error))
     finally:
         await database.close()
 

@@ -26,8 +26,8 @@ def run(table: str, file: str, options: Options) -> None:
     """
     if options.format is not None and options.format not in get_args(Format):
         raise SetupError(f"--format {options.format} isn't known. There are {' and '.join(get_args(Format))}.")
-    declared = chosen(table, schema.modules())
     url = database_url(settings.load(), direct=True)
+    declared = chosen(table, schema.modules())
     console = Console(stderr=True)
     with watching(console) as told:
         summary = asyncio.run(imported(url, declared, file, options, told))

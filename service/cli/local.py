@@ -1,6 +1,5 @@
 """`shelfmark up`: everything on this machine, from nothing to three curl lines that work."""
 
-import asyncio
 import signal
 import socket
 from contextlib import suppress
@@ -8,21 +7,19 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from rich.console import Console
 
 from service import local, migrations, settings
 from service.app import PREFIX, create_app
+from service.cli.ports import free_port, origin
 from service.cli.sampling import fill
-from service.cli.serving import is_free, web
-from service.errors import SetupError
+from service.cli.serving import web
 from service.local.visiting import visiting
 from service.settings import Settings
 from service.telemetry import configure_logging
 
-PORTS_TRIED = 50
 SIGNALLED = 128  # a shell's exit code for a signal, less its number
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def run(**options: Any) -> None:
@@ -34,18 +31,30 @@ def run(**options: Any) -> None:
     asked = settings.load(**options)
     if asked.database_url:
         console.print("DATABASE_URL is set, and not used: `up` has a database of its own. `shelfmark serve` uses the one you set.")
-    signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, then raises it again: the servers are still to be stopped
+    _hear_signals()
     with suppress(KeyboardInterrupt), visiting(asked.directory) as servers:
         console.print(f"PostgreSQL and Redis {'were running already' if servers.found else 'started'} in {asked.directory}/")
         loaded = _with_servers(asked, servers, options)
         migrations.upgrade(servers.database_url)
         fill(servers.database_url, loaded.sample_books, console)
         configure_logging(loaded)
-        asyncio.run(_serve(create_app(loaded), loaded))
+        _Announcing(uvicorn.Config(create_app(loaded), **web(loaded), log_level="warning"), welcome(loaded)).run()
+
+
+def _hear_signals() -> None:
+    """End in order: uvicorn drains and then raises the signal again, when the servers are still to be stopped."""
+    signal.signal(signal.SIGTERM, _leave)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _hang_up)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(SIGNALLED + number)
+
+
+def _hang_up(_number: int, _frame: FrameType | None) -> None:
+    """The terminal was closed; uvicorn knows SIGTERM only."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _with_servers(asked: Settings, servers: local.Servers, options: dict[str, Any]) -> Settings:
@@ -60,26 +69,6 @@ def _with_servers(asked: Settings, servers: local.Servers, options: dict[str, An
     return settings.load(**(options | own))
 
 
-def free_port(host: str, port: int) -> int:
-    """The first port that nobody listens on, from this one up.
-
-    Raises:
-        SetupError: none of the next ones is free.
-    """
-    _resolvable(host)
-    for candidate in range(port, min(port + PORTS_TRIED, 65536)):
-        if is_free(host, candidate):
-            return candidate
-    raise SetupError(f"None of the {PORTS_TRIED} ports from {port} up is free on {host}. Name another one with --port.")
-
-
-def _resolvable(host: str) -> None:
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError:
-        raise SetupError(f"{host} is no address of this machine. Set SHELFMARK_HOST to one, for example 127.0.0.1.") from None
-
-
 class _Announcing(uvicorn.Server):
     """Says where the service is, once it can be called."""
 
@@ -90,16 +79,12 @@ class _Announcing(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
-            console.print(self.welcome, soft_wrap=True)
-
-
-async def _serve(app: FastAPI, loaded: Settings) -> None:
-    await _Announcing(uvicorn.Config(app, **web(loaded), log_level="warning"), welcome(loaded)).serve()
+            console.print(self.welcome)
 
 
 def welcome(loaded: Settings) -> str:
     """What `up` prints when it is ready: where the docs are, and three requests to try."""
-    base = f"http://{loaded.host}:{loaded.port}"
+    base = origin(loaded.host, loaded.port)
     tries = (
         ("the newest books", f"{PREFIX}/books?limit=3"),
         ("one author's books, newest first, in two members", f"{PREFIX}/books?author_id=1&fields=id,title&limit=3"),

@@ -12,7 +12,7 @@ def run(revision: str) -> None:
     Raises:
         SetupError: no database is configured, or it can't be migrated.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     url = database_url(settings.load(), direct=True)
     before = migrations.current(url)
     migrations.upgrade(url, revision)

@@ -1,6 +1,7 @@
 """`shelfmark serve`: the web server, with what is configured."""
 
-import socket
+import asyncio
+import math
 from typing import Any
 
 import uvicorn
@@ -9,7 +10,7 @@ from fastapi import FastAPI
 from service import settings
 from service.app import create_app
 from service.cli.environment import exported
-from service.errors import SetupError
+from service.cli.ports import require_free
 from service.local.urls import database_url
 from service.settings import Settings
 from service.telemetry import configure_logging
@@ -21,16 +22,22 @@ def run(**options: Any) -> None:
     """Serve until a signal says stop.
 
     Raises:
-        SetupError: a setting is missing, or the port is taken.
+        SetupError: a setting is missing, the port is taken, or the database would give wrong answers.
     """
     loaded = settings.load(**options)
     loaded.signing()
     database_url(loaded)
-    if not is_free(loaded.host, loaded.port):
-        raise SetupError(f"Port {loaded.port} of {loaded.host} is taken. Name another one with --port or SHELFMARK_PORT.")
+    require_free(loaded.host, loaded.port)
     configure_logging(loaded)
+    asyncio.run(_rehearse(create_app(loaded)))
     with exported(loaded):
         uvicorn.run(FACTORY, factory=True, **web(loaded), workers=loaded.web_concurrency)
+
+
+async def _rehearse(app: FastAPI) -> None:
+    """Begin and end once: what would stop each process is said here, once and in a sentence."""
+    async with app.router.lifespan_context(app):
+        pass
 
 
 def application() -> FastAPI:
@@ -50,16 +57,10 @@ def web(loaded: Settings) -> dict[str, Any]:
         "loop": "uvloop",
         "http": "httptools",
         "server_header": False,
+        "timeout_graceful_shutdown": _longest(loaded),
     }
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+def _longest(loaded: Settings) -> int:
+    """Seconds after which no request waits for the database any more: what is still open is a client that stands still."""
+    return 1 + math.ceil(max(loaded.read_timeout_ms, loaded.write_timeout_ms) / 1000)

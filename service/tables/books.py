@@ -2,14 +2,17 @@
 
 import datetime
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Self
 
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 from sqlalchemy import ForeignKey, Identity, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from service.db import Model, Repository, folded
 from service.http import Schema, Uses, by_database, serve
+from service.jobs.shaping import Import, ImportShape, Reference
 from service.tables.authors import Author, AuthorRead
+from service.tables.isbn import isbn13_of, sound_isbn13
 
 
 class Book(Model):
@@ -66,6 +69,54 @@ class BookRead(BookWrite):
     id: int
     created_at: datetime.datetime
     updated_at: datetime.datetime
+
+
+def names(value: Any) -> Any:
+    """A list of names out of "J.K. Rowling, Mary GrandPré", or out of a JSON list; blanks between commas are left out."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return value
+    return [part.strip() for part in parts if part.strip()]
+
+
+class BookImport(ImportShape):
+    """What a file may say about a book; other columns are kept in its attributes."""
+
+    book_id: str | None = Field(None, max_length=200)
+    title: str = Field(min_length=1, max_length=500, validation_alias=AliasChoices("title", "original_title"))
+    isbn13: Annotated[str | None, BeforeValidator(sound_isbn13)] = Field(
+        None, validation_alias=AliasChoices("isbn13", "isbn_13", "ean")
+    )
+    isbn: Annotated[str | None, BeforeValidator(isbn13_of)] = Field(
+        None, validation_alias=AliasChoices("isbn", "isbn10", "isbn_10")
+    )
+    authors: Annotated[list[Annotated[str, Field(max_length=300)]], BeforeValidator(names)] = Field(
+        min_length=1, validation_alias=AliasChoices("authors", "author")
+    )
+    published_year: int | None = Field(
+        None,
+        validation_alias=AliasChoices("original_publication_year", "publication_year", "published_year", "year"),
+    )
+    language: str | None = Field(None, max_length=35, validation_alias=AliasChoices("language_code", "language"))
+    ratings_count: int = Field(0, ge=0, validation_alias=AliasChoices("ratings_count", "ratings"))
+
+    @model_validator(mode="after")
+    def _isbn13(self) -> Self:
+        """A spoilt ISBN-13 is made good by the other column."""
+        if self.isbn13 is None and self.isbn is not None:
+            self.isbn13 = self.isbn
+        return self
+
+
+imports = Import(
+    Book,
+    BookImport,
+    source=Book.source,
+    key=Book.source_key,
+    keys=("book_id", "isbn13"),
+    extras=Book.attributes,
+    references=(Reference("authors", column=Book.author_id, name=Author.name, others="other_authors"),),
+)
 
 
 class Books(Repository[Book]):

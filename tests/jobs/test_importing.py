@@ -1,0 +1,171 @@
+"""A catalogue with every fault that real ones have, from its file to the table; and files that can't be used at all."""
+
+import csv
+import gzip
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.db import table_of
+from service.errors import SetupError
+from service.jobs.importing import Options, Progress, run_import
+from service.tables.authors import Author
+from service.tables.books import Book, imports
+from tests.jobs.depot import counts, reasons
+
+DIRTY = Path(__file__).with_name("dirty.csv")
+REASONS = {
+    3: "line 9 has the same key (2), and the last one wins",
+    5: "isbn 1234567891: the check digit is wrong (the last digit should be X)",
+    8: "isbn13 9780012345672: line 2 of this file has it too",
+    10: "authors or author is blank or missing",
+    11: "original_publication_year 2001.5: input should be a valid integer, unable to parse string as an integer",
+    12: "published_year 99999999999: it must lie between -2,147,483,648 and 2,147,483,647",
+    13: "ratings_count -3: input should be greater than or equal to 0",
+    16: "11 fields are expected, 2 found",
+}
+READ, GOOD = 14, 6
+
+
+async def books(engine: AsyncEngine) -> dict[str, Any]:
+    """The books by their key."""
+    table, writers = table_of(Book), table_of(Author)
+    async with engine.connect() as connection:
+        query = select(table, writers.c.name.label("author_name")).join(writers).order_by(table.c.id)
+        return {row.source_key: row for row in await connection.execute(query)}
+
+
+async def test_a_dirty_catalogue(engine: AsyncEngine, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.csv"
+    for inserted, unchanged, dry_run in ((GOOD, 0, True), (GOOD, 0, False), (0, GOOD, True), (0, GOOD, False)):
+        summary = await run_import(engine, imports, DIRTY, Options(rejects=rejects, dry_run=dry_run))
+        assert counts(summary) == (READ, inserted, 0, unchanged, READ - GOOD)
+        assert dict(reasons(rejects)) == REASONS
+        assert bool(await books(engine)) != (dry_run and inserted > 0)
+
+
+async def test_what_became_of_it(engine: AsyncEngine) -> None:
+    await run_import(engine, imports, DIRTY)
+    found = await books(engine)
+    assert {row.source for row in found.values()} == {"dirty"}
+    first = found["1"]
+    assert (first.isbn13, first.title, first.published_year) == ("9780012345672", "The Quiet House (House, #1)", 2008)
+    assert (first.language, first.ratings_count, first.author_name) == ("eng", 4780653, "Ada Abbott")
+    assert first.attributes == {
+        "work_id": "77",
+        "average_rating": "4.34",
+        "original_title": "The Quiet House",
+        "other_authors": ["Boris Baranov"],
+    }
+    assert (found["2"].isbn13, found["2"].published_year, found["2"].ratings_count) == ("9780804429573", -719, 5)
+    assert (found["3"].title, found["3"].author_name, found["3"].isbn13) == ("静かな家", "Noor", None)
+    assert (found["3"].attributes["other_authors"], found["3"].ratings_count) == (["Otto"], 0)
+    assert (found["5"].title, found["5"].author_id) == ('Said "no", twice\nand more', first.author_id)
+    assert found["9785555555557"].isbn13 == "9785555555557"  # without a key column its ISBN is the key
+    (hashed,) = (row for key, row in found.items() if len(key) == 32)
+    assert (hashed.title, hashed.isbn13) == ("No key, no ISBN", None)
+    assert list(found) == ["1", "3", "5", "2", hashed.source_key, "9785555555557"]  # in the order of the file
+
+
+async def test_one_catalogue_in_several_formats(engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with DIRTY.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["title"] is not None]
+    lines = "".join(json.dumps({name: value or None for name, value in row.items()}) + "\n" for row in rows).encode()
+    (tmp_path / "dirty.ndjson.gz").write_bytes(gzip.compress(lines))
+    await run_import(engine, imports, DIRTY)
+    summary = await run_import(engine, imports, tmp_path / "dirty.ndjson.gz")
+    assert counts(summary) == (READ - 1, 0, 0, GOOD, READ - GOOD - 1)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + DIRTY.read_bytes().replace(b"\n", b"\r\n"))))
+    summary = await run_import(engine, imports, "-", Options(source="dirty", rejects=tmp_path / "r.csv"))
+    assert summary.rejected == READ - GOOD
+    assert summary.unchanged == GOOD - 1  # the title of two lines has got another line end
+    assert dict(reasons(tmp_path / "r.csv")) == REASONS
+
+
+async def test_rejects_show_the_record_as_it_stands(engine: AsyncEngine, tmp_path: Path) -> None:
+    path, rejects = tmp_path / "f.csv", tmp_path / "r.csv"
+    path.write_bytes(b'title,author,isbn\n"two\nlines",Ada,123\nna\xefve,Ada,\ngood,Ada,\n')
+    summary = await run_import(engine, imports, path, Options(rejects=rejects))
+    assert counts(summary) == (3, 1, 0, 0, 2)
+    with rejects.open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["line", "reason", "text"],
+            ["2", "isbn 123: the check digit is wrong (the last digit should be 4)", '"two\nlines",Ada,123'],
+            ["4", "byte 3 of the line (0xef) is not UTF-8; save the file as UTF-8", "na\\xefve,Ada,"],
+        ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"1,The Quiet House,Ada\n2,Another,Ada\n", "no header that is known. Known are: book_id, title, original_title"),
+        (b"isbn,authors\n1,Ada\n", "no column for title. Its header may be: title, original_title"),
+        (b"title\nA\n", "no column for authors. Its header may be: authors, author"),
+        ("title,author\nA,B\n".encode("utf-16"), "UTF-16"),
+        (bytes(range(256)) * 40, "no text"),
+        (gzip.compress(b"title,author\n" + b"A,B\n" * 10)[:-9], "damaged"),
+    ],
+    ids=["empty", "no header", "no title", "no author", "UTF-16", "binary", "cut off"],
+)
+async def test_files_that_cannot_be_used(engine: AsyncEngine, tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "f.csv"
+    path.write_bytes(content)
+    with pytest.raises(SetupError, match=reason):
+        await run_import(engine, imports, path)
+    assert await books(engine) == {}
+
+
+async def test_a_file_that_breaks_in_its_middle_changes_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
+    rows = "".join(f"{number},Title {number * 7919 % 10007},Author {number * 31 % 97}\n" for number in range(80_000))
+    whole = gzip.compress(f"book_id,title,author\n{rows}".encode())
+    path = tmp_path / "f.csv.gz"
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(SetupError, match=r"breaks after line \d\d,\d+. Nothing was imported"):
+        await run_import(engine, imports, path)
+    assert await books(engine) == {}
+
+
+async def test_rejects_that_cannot_be_written(engine: AsyncEngine, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("title,author\nA,B\n")
+    with pytest.raises(SetupError, match="is the file to import"):
+        await run_import(engine, imports, path, Options(rejects=path))
+    with pytest.raises(SetupError, match="can't be written"):
+        await run_import(engine, imports, path, Options(rejects=tmp_path / "no folder" / "r.csv"))
+    assert path.read_text() == "title,author\nA,B\n"
+    assert await books(engine) == {}
+
+
+@pytest.mark.parametrize("source", ["", "  ", "x" * 201, "a\0b"])
+async def test_sources_that_cannot_be_names(engine: AsyncEngine, source: str) -> None:
+    with pytest.raises(SetupError, match="name one with --source"):
+        await run_import(engine, imports, DIRTY, Options(source=source))
+
+
+async def test_progress_goes_from_nothing_to_all(engine: AsyncEngine) -> None:
+    told: list[Progress] = []
+    await run_import(engine, imports, DIRTY, Options(chunk=4), told.append)
+    assert [(one.stage, one.done, one.total) for one in told] == [
+        ("reading", DIRTY.stat().st_size, DIRTY.stat().st_size),
+        ("merging", 4, GOOD),
+        ("merging", GOOD, GOOD),
+    ]
+
+
+async def test_authors_of_json(engine: AsyncEngine, tmp_path: Path) -> None:
+    path, rejects = tmp_path / "f.ndjson", tmp_path / "r.csv"
+    authors = [["Ada", " ", "Boris"], "Ada, Boris", 5, [], [1], {"a": 1}, [None]]
+    path.write_text(
+        "".join(json.dumps({"title": "T", "authors": one, "book_id": place}) + "\n" for place, one in enumerate(authors))
+    )
+    summary = await run_import(engine, imports, path, Options(rejects=rejects))
+    assert counts(summary) == (7, 3, 0, 0, 4)
+    assert [line for line, _ in reasons(rejects)] == [3, 4, 6, 7]
+    assert [row.attributes for row in (await books(engine)).values()] == [{"other_authors": ["Boris"]}] * 2 + [{}]

@@ -1,0 +1,172 @@
+"""Windows of rows: what the database refuses, other writers, checkpoints, and an end in the middle."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from service.db import table_of
+from service.errors import SetupError, ShelfmarkError
+from service.jobs.importing import Options, Progress, run_import
+from service.jobs.merging import Checkpoint
+from service.jobs.shaping import Import
+from tests.jobs.depot import HEADER, Owner, Thing, counts, depot, imported, stored
+from tests.jobs.depot import things as declared
+
+ROWS = 40
+
+
+@pytest.fixture
+async def things(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    async with depot(engine) as ready:
+        yield ready
+
+
+def numbered(rows: int = ROWS, label: str = "x", owner: str = "") -> str:
+    return HEADER + "".join(f"{number},C{number},,{label},{number},{owner}\n" for number in range(1, rows + 1))
+
+
+async def test_a_rule_of_the_table_rejects_its_row_alone(things: AsyncEngine, tmp_path: Path) -> None:
+    text_ = numbered() + "90,,,bad,-1,\n91,,,good,1,\n92,," + "é" * 5000 + ",fine,1,\n93,,,worse,-7,\n"
+    reasons = dict.fromkeys((ROWS + 2, ROWS + 5), "it breaks the rule ck_depot_things_amount_positive of depot_things")
+    for expected in ((ROWS + 4, ROWS + 2, 0, 0, 2), (ROWS + 4, 0, 0, ROWS + 2, 2)):
+        dry, would = await imported(things, tmp_path / "f.csv", text_, dry_run=True)
+        summary, rejects = await imported(things, tmp_path / "f.csv", text_)
+        assert (counts(summary), rejects) == (expected, reasons)
+        assert (counts(dry), would) == (counts(summary), rejects)
+
+
+async def test_a_value_too_long_for_an_index(things: AsyncEngine, tmp_path: Path) -> None:
+    noise = "".join(chr(0x4E00 + (place * place * 31 + place * 7919) % 20_000) for place in range(4000))
+    summary, rejects = await imported(things, tmp_path / "f.csv", numbered() + f"90,,,{noise},1,\n")
+    assert counts(summary) == (ROWS + 1, ROWS, 0, 0, 1)
+    assert rejects == {ROWS + 2: "a value is too long for an index of the table"}
+
+
+async def test_another_writer_takes_a_value_meanwhile(things: AsyncEngine, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(numbered())
+
+    async def sneaked(connection: AsyncConnection, reached: Checkpoint) -> None:
+        if reached.line <= 11:
+            async with things.begin() as other:
+                await other.execute(insert(table_of(Thing)).values(code="C30", label="thief", origin="o", origin_key="1"))
+
+    rejects = tmp_path / "r.csv"
+    summary = await run_import(things, declared, path, Options(source="s", chunk=10, rejects=rejects), save=sneaked)
+    assert counts(summary) == (ROWS, ROWS - 1, 0, 0, 1)
+    assert "31,code: another row of depot_things has it" in rejects.read_text()
+    again, _ = await imported(things, path, numbered())
+    assert counts(again) == (ROWS, 0, 0, ROWS - 1, 1)
+
+
+async def test_an_end_in_the_middle_leaves_whole_windows(things: AsyncEngine, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(numbered())
+
+    async def killed(connection: AsyncConnection, reached: Checkpoint) -> None:
+        if reached.line > 11:
+            pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+            async with things.connect() as other:
+                await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            await connection.scalar(text("SELECT 1"))
+
+    with pytest.raises(ShelfmarkError, match="went away after 10 rows"):
+        await run_import(things, declared, path, Options(source="s", chunk=10), save=killed)
+    assert len(await stored(things, "id")) == 10
+    summary, _ = await imported(things, path, numbered())
+    assert counts(summary) == (ROWS, ROWS - 10, 0, 10, 0)
+
+
+async def test_checkpoints_can_be_gone_on_from(things: AsyncEngine, tmp_path: Path) -> None:
+    path, saved = tmp_path / "f.csv", []
+    path.write_text(numbered() + "90,,,bad,-1,\n")
+
+    async def save(connection: AsyncConnection, reached: Checkpoint) -> None:
+        saved.append(reached)
+        if reached.line == 21:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await run_import(things, declared, path, Options(source="s", chunk=10), save=save)
+    assert [(reached.line, reached.inserted) for reached in saved] == [(11, 10), (21, 20)]
+    summary = await run_import(things, declared, path, Options(source="s", chunk=10), resumed=saved[0])
+    assert counts(summary) == (ROWS + 1, ROWS, 0, 0, 1)
+
+
+async def test_cancelling_leaves_nothing_behind(things: AsyncEngine, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(numbered())
+    reached = asyncio.Event()
+
+    def told(progress: Progress) -> None:
+        if progress.stage == "merging":
+            reached.set()
+
+    task = asyncio.create_task(run_import(things, declared, path, Options(source="s", chunk=1), told))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(await stored(things, "id")) < ROWS
+    summary, _ = await imported(things, path, numbered())  # its lock is free, its staging tables are gone
+    assert summary.inserted + summary.unchanged == ROWS
+
+
+async def test_two_imports_of_one_source(things: AsyncEngine, tmp_path: Path) -> None:
+    async def second(connection: AsyncConnection, reached: Checkpoint) -> None:
+        with pytest.raises(SetupError, match="from the source 's' is running"):
+            await imported(things, tmp_path / "other.csv", numbered())
+
+    path = tmp_path / "f.csv"
+    path.write_text(numbered())
+    summary = await run_import(things, declared, path, Options(source="s"), save=second)
+    assert summary.inserted == ROWS
+
+
+async def test_two_imports_at_once_find_the_same_owners(things: AsyncEngine, tmp_path: Path) -> None:
+    def owned(end: str) -> str:
+        people = [f"É{number}" for number in range(30)]
+        return HEADER + "".join(f"{end}{person},,,x,1,{person if end == 'a' else person.lower()}\n" for person in people)
+
+    both = [imported(things, tmp_path / f"{end}.csv", owned(end), source=end, chunk=3) for end in ("a", "b")]
+    assert [counts(summary) for summary, _ in await asyncio.gather(*both)] == [(30, 30, 0, 0, 0)] * 2
+    async with things.connect() as connection:
+        assert len((await connection.execute(select(table_of(Owner)))).all()) == 30
+
+
+async def test_only_what_differs_is_updated(things: AsyncEngine, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    await imported(things, path, "nr,code,name,colour\n1,A,one,red\n2,B,two,\n")
+    before = await stored(things, "id", "amount", "more")
+    assert [row[2] for row in before.values()] == [{"colour": "red"}, {}]
+    summary, _ = await imported(things, path, "nr,code,name,colour\n1,A,one,blue\n2,B,two,\n")
+    assert counts(summary) == (2, 0, 1, 1, 0)
+    summary, _ = await imported(things, path, "nr,name,owner,colour\n1,one,Ada,blue\n2,two,,\n")
+    assert counts(summary) == (2, 0, 1, 1, 0)
+    assert await stored(things, "code") == {"s/1": ("A",), "s/2": ("B",)}  # a column that the file lacks is left alone
+    summary, _ = await imported(things, path, "nr,name,owner,colour\n1,one,ADA,blue\n2,two,,\n")
+    assert counts(summary) == (2, 0, 0, 2, 0)
+
+
+async def test_a_dry_run_writes_nothing(things: AsyncEngine, tmp_path: Path) -> None:
+    summary, _ = await imported(things, tmp_path / "f.csv", numbered(owner="Ada"), dry_run=True)
+    assert (counts(summary), summary.dry_run) == ((ROWS, ROWS, 0, 0, 0), True)
+    assert await stored(things, "id") == {}
+    async with things.connect() as connection:
+        assert (await connection.execute(select(table_of(Owner)))).all() == []
+
+
+async def test_a_missing_table_says_what_to_do(engine: AsyncEngine, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="shelfmark migrate"):
+        await imported(engine, tmp_path / "f.csv", numbered())
+
+
+def test_a_table_without_the_unique_index_is_refused() -> None:
+    wrong: dict[str, Any] = {"source": Thing.origin, "key": Thing.label, "keys": ("nr",)}
+    with pytest.raises(SetupError, match="no unique index on label, origin"):
+        Import(Thing, declared.shape, **wrong)
