@@ -24,12 +24,12 @@ class ModelFactory(factory.Factory, Generic[M]):  # type: ignore[misc]  # factor
         abstract = True
 
     @classmethod
-    async def create(cls, **values: Any) -> M:  # type: ignore[override]
+    async def create(cls, **values: Any) -> M:
         """Write a row, and the rows that it refers to."""
         return (await cls.create_batch(1, **values))[0]
 
     @classmethod
-    async def create_batch(cls, size: int, **values: Any) -> list[M]:  # type: ignore[override]
+    async def create_batch(cls, size: int, **values: Any) -> list[M]:
         """Write several rows."""
         made: list[M] = cls.build_batch(size, **values)
         async with current.get().writing() as unit:
