@@ -2,7 +2,8 @@
 
 Names carry the prefix `SHELFMARK_`, but for the four that every host sets by their customary names: `DATABASE_URL`,
 `DATABASE_URL_DIRECT`, `REDIS_URL` and `WEB_CONCURRENCY`. A file `.env` in the working directory is read too; the environment
-wins. `docs/reference/settings.md` and `.env.example` list the same settings, and a test holds the three together.
+wins. A variable that is set to nothing counts as not set. `docs/reference/settings.md` and `.env.example` list the same settings,
+and a test holds the three together.
 """
 
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from service.errors import SetupError
 
 DRIVER = "postgresql+asyncpg://"
 SECRET_CHARACTERS = 32
+READS_AS = "can't be read; a special character in the password is written as %40 or the like. It looks like "
 
 Name = AliasChoices
 
@@ -23,14 +27,18 @@ class Settings(BaseSettings):
     """What can be set, and what is so when nothing is."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SHELFMARK_", env_file=".env", extra="ignore", frozen=True, use_attribute_docstrings=True
+        env_prefix="SHELFMARK_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     database_url: SecretStr | None = Field(None, validation_alias=Name("DATABASE_URL", "database_url"))
-    """The PostgreSQL database, as `postgresql://user:password@host:5432/name`. Unset: the servers that `shelfmark up` runs, if they do."""
-    database_url_direct: SecretStr | None = Field(
-        None, validation_alias=Name("DATABASE_URL_DIRECT", "database_url_direct")
-    )
+    """The PostgreSQL database, `postgresql://user:password@host:5432/name`. Unset: the one that `shelfmark up` runs, if it does."""
+    database_url_direct: SecretStr | None = Field(None, validation_alias=Name("DATABASE_URL_DIRECT", "database_url_direct"))
     """The same database without a pooler in between, for migrations. Unset: `DATABASE_URL`."""
     redis_url: SecretStr | None = Field(None, validation_alias=Name("REDIS_URL", "redis_url"))
     """The Redis server, as `redis://host:6379/0`. Unset: the one that `shelfmark up` runs, if it does."""
@@ -38,7 +46,7 @@ class Settings(BaseSettings):
     """Web server processes."""
 
     secrets: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Secrets that sign cursors, 32 characters or more each, separated by commas. The first (the newest) signs, all are accepted."""
+    """Secrets that sign cursors, 32 characters or more each, separated by commas. The first, the newest, signs; all are valid."""
     directory: Path = Path(".shelfmark")
     """Where `shelfmark up` keeps its servers and their data."""
     host: str = "127.0.0.1"
@@ -86,20 +94,30 @@ class Settings(BaseSettings):
     @classmethod
     def _asyncpg(cls, url: SecretStr | None) -> SecretStr | None:
         """Name the driver: a bare postgresql:// means another one to SQLAlchemy 2.1."""
-        if url is None or not url.get_secret_value():
+        if url is None:
             return None
-        scheme, separator, rest = url.get_secret_value().partition("://")
-        if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+        scheme, _, rest = url.get_secret_value().partition("://")
+        if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
             raise ValueError("must begin with postgresql://")
+        try:
+            make_url(DRIVER + rest)
+        except (ArgumentError, ValueError):  # its message may show a part of the password
+            raise ValueError(READS_AS + "postgresql://user:password@host:5432/name") from None
         return SecretStr(DRIVER + rest)
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is None or not url.get_secret_value():
+        if url is None:
             return None
         if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        from redis.connection import parse_url
+
+        try:
+            parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]  # redis-py gives it no types
+        except ValueError:
+            raise ValueError(READS_AS + "redis://:password@host:6379/0") from None
         return url
 
     @field_validator("secrets", mode="before")
@@ -151,10 +169,16 @@ def load(**given: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"{_where(found['loc'])}: {found['msg']}" for found in error.errors(include_input=False)]
+        lines = [
+            f"{_where(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in error.errors(include_input=False)
+        ]
         raise SetupError("The settings can't be used:\n  " + "\n  ".join(lines)) from None
+    except UnicodeDecodeError:
+        raise SetupError(".env can't be read: it is not UTF-8. Save it again in that encoding.") from None
+    except OSError as error:
+        raise SetupError(f".env can't be read: {error.strerror}. Correct its access rights, or remove it.") from None
 
 
 def _where(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else "settings"
+    name = str(location[0]) if location else "several together"
     return variable(name) if name in Settings.model_fields else name

@@ -1,4 +1,7 @@
-"""Logging: structured lines, as text on a terminal and as JSON elsewhere."""
+"""Logging: structured lines, as text on a terminal and as JSON elsewhere.
+
+Traces never show the values of local variables, as structlog's defaults would: passwords and clients' data are among them.
+"""
 
 import logging
 import sys
@@ -29,11 +32,7 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks if as_json else structlog.processors.StackInfoRenderer(),
-                structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *(_json() if as_json else _text())],
         )
     )
     root = logging.getLogger()
@@ -41,3 +40,20 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _json() -> list[Processor]:
+    transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.ExceptionRenderer(transformer),
+        structlog.processors.JSONRenderer(),
+    ]
+
+
+def _text() -> list[Processor]:
+    plain = structlog.dev.plain_traceback
+    return [
+        structlog.processors.StackInfoRenderer(),
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),
+    ]

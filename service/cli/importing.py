@@ -1,4 +1,4 @@
-"""`shelfmark import`."""
+"""`shelfmark import`: a file, read into the configured database."""
 
 import asyncio
 from collections.abc import Callable

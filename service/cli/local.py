@@ -32,6 +32,7 @@ def run(**options: Any) -> None:
     if asked.database_url:
         console.print("DATABASE_URL is set, and not used: `up` has a database of its own. `shelfmark serve` uses the one you set.")
     _hear_signals()
+    free_port(asked.host, asked.port)  # refuses a host that can't be, before anything is made
     with suppress(KeyboardInterrupt), visiting(asked.directory) as servers:
         console.print(f"PostgreSQL and Redis {'were running already' if servers.found else 'started'} in {asked.directory}/")
         loaded = _with_servers(asked, servers, options)

@@ -1,4 +1,4 @@
-"""`shelfmark migrate`."""
+"""`shelfmark migrate`: the configured database, brought to a revision."""
 
 from rich.console import Console
 

@@ -48,7 +48,7 @@ def run(context: ModuleType, metadata: Callable[[], MetaData]) -> None:
     except SetupError as error:
         if not asked_by_command:
             raise
-        print(error, file=sys.stderr)  # noqa: T201  (Alembic's own way out would exit with 255)
+        sys.stderr.write(f"{error}\n")  # Alembic's own way out would exit with 255
         raise SystemExit(USAGE_ERROR) from None
 
 

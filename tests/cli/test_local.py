@@ -1,0 +1,119 @@
+"""`shelfmark up`: from nothing to requests that work, and to nothing again, with the data kept."""
+
+import shlex
+from pathlib import Path
+from signal import Signals
+
+import httpx
+
+from service import local
+from tests.cli.processes import PATIENCE_SECONDS, SHELFMARK, Running, members, run, running, taken, until, unused_port
+
+READY = "Ctrl-C ends it."
+NO_SAMPLE = ("--books", "0")
+AUTHOR = {"name": "Ōe Kenzaburō"}
+
+
+def base_of(up: Running) -> str:
+    """Where it serves, once it does."""
+    said = up.until_said(READY)
+    return next(line for line in said.splitlines() if line.startswith("Shelfmark serves on")).split()[-1]
+
+
+def tries(said: str) -> list[str]:
+    """The URLs of the curl lines, read as a shell reads them."""
+    lines = [shlex.split(line, comments=True) for line in said.splitlines() if line.startswith("  curl")]
+    assert all(line[:2] == ["curl", "-s"] and len(line) == 3 for line in lines)
+    return [line[2] for line in lines]
+
+
+def servers_run(scratch: Path) -> bool:
+    """Whether its PostgreSQL and its Redis run."""
+    return local.attach(scratch / ".shelfmark") is not None
+
+
+def test_a_life(scratch: Path) -> None:
+    """What it prints works; other commands find its servers; a signal ends all of it, and the data are there the next time."""
+    port = str(unused_port())
+    with running(
+        scratch, SHELFMARK, "up", "--port", port, "--books", "200", DATABASE_URL="postgresql://elsewhere.invalid/name"
+    ) as up:
+        assert base_of(up) == f"http://127.0.0.1:{port}"
+        said = up.said()
+        assert "DATABASE_URL is set, and not used" in said
+        assert "PostgreSQL and Redis started in .shelfmark/" in said
+        docs = next(line for line in said.splitlines() if "documented at" in line).split()[-1]
+        assert httpx.get(docs).headers["content-type"].startswith("text/html")
+        found = [httpx.get(url) for url in tries(said)]
+        assert [answer.status_code for answer in found] == [200, 200, 400]
+        assert all(answer.json()["data"] for answer in found[:2])
+        assert found[2].json()["type"].endswith("/not-served")
+        assert httpx.post(f"{base_of(up)}/v1/authors", json=AUTHOR).status_code == 201
+        doctor = run(scratch, SHELFMARK, "doctor")
+        assert (doctor.code, "bad" in doctor.out) == (0, False), doctor.out
+        assert up.end(Signals.SIGTERM) == 128 + Signals.SIGTERM
+        assert not members(up.process.pid)
+        assert not servers_run(scratch)
+        assert "Traceback" not in up.said()
+    with running(scratch, SHELFMARK, "up", "--port", port) as up:
+        found_again = httpx.get(f"{base_of(up)}/v1/authors", params={"name__iexact": AUTHOR["name"]}).json()
+        assert [author["name"] for author in found_again["data"]] == [AUTHOR["name"]]
+        assert up.end(Signals.SIGINT) in {0, 130}
+        assert not servers_run(scratch)
+        assert "Traceback" not in up.said()
+
+
+def test_two_at_a_time(scratch: Path) -> None:
+    """The second finds the servers, takes the next port, and keeps them when the first one ends."""
+    with taken() as port, running(scratch, SHELFMARK, "up", "--port", str(port), *NO_SAMPLE) as first:
+        assert base_of(first) != f"http://127.0.0.1:{port}"
+        with running(scratch, SHELFMARK, "up", "--port", str(port), *NO_SAMPLE) as second:
+            assert base_of(second) not in {base_of(first), f"http://127.0.0.1:{port}"}
+            assert "PostgreSQL and Redis were running already in .shelfmark/" in second.said()
+            assert httpx.post(f"{base_of(first)}/v1/authors", json=AUTHOR).status_code == 201
+            assert first.end(Signals.SIGTERM) == 128 + Signals.SIGTERM
+            assert httpx.get(f"{base_of(second)}/v1/authors", params={"name__iexact": AUTHOR["name"]}).json()["data"]
+            assert servers_run(scratch)
+            second.end(Signals.SIGTERM)
+            assert not servers_run(scratch)
+
+
+def test_killed(scratch: Path) -> None:
+    """Its servers outlive it; the next one finds them and stops them, here because its terminal was closed."""
+    with running(scratch, SHELFMARK, "up", "--port", str(unused_port()), *NO_SAMPLE) as up:
+        base_of(up)
+        assert up.end(Signals.SIGKILL) == -Signals.SIGKILL
+        assert servers_run(scratch)
+    with running(scratch, SHELFMARK, "up", "--port", str(unused_port()), *NO_SAMPLE) as up:
+        assert httpx.get(f"{base_of(up)}/readyz").json()["status"] == "ready"
+        assert "were running already" in up.said()
+        assert up.end(Signals.SIGHUP) == 128 + Signals.SIGTERM
+        assert not servers_run(scratch)
+        assert "Traceback" not in up.said()
+
+
+def test_impossible_options(scratch: Path) -> None:
+    """They are refused before anything is made."""
+    ended = run(scratch, SHELFMARK, "up", "--port", "0", "--books", "-1")
+    assert ended.code == 2
+    assert "SHELFMARK_PORT: " in ended.err
+    assert "SHELFMARK_SAMPLE_BOOKS: " in ended.err
+    assert list(scratch.iterdir()) == []
+
+
+def test_an_unknown_host(scratch: Path) -> None:
+    """A sentence, before anything is made."""
+    ended = run(scratch, SHELFMARK, "up", SHELFMARK_HOST="no-such-host.invalid")
+    assert ended.code == 2
+    assert ended.err.startswith("no-such-host.invalid is no address of this machine")
+    assert list(scratch.iterdir()) == []
+
+
+def test_interrupted_while_it_starts(scratch: Path) -> None:
+    """A signal that comes early leaves no servers behind either."""
+    with running(scratch, SHELFMARK, "up", "--port", str(unused_port()), *NO_SAMPLE) as up:
+        until((scratch / ".shelfmark/data/postgres/postmaster.pid").exists, up.said)
+        up.process.send_signal(Signals.SIGTERM)
+        assert up.process.wait(PATIENCE_SECONDS) == 128 + Signals.SIGTERM
+        assert not servers_run(scratch)
+        assert not (scratch / ".shelfmark/data/postgres/postmaster.pid").exists()
