@@ -66,7 +66,7 @@ class MethodNotAllowed(Problem):
 class Conflict(Problem):
     """Another row stands where this one wants to."""
 
-    slug, title, status = "conflict", "Another row already holds this value", 409
+    slug, title, status = "conflict", "Another row stands in the way", 409
 
 
 class UnsupportedMediaType(Problem):
@@ -108,7 +108,7 @@ class Internal(Problem):
 class Unavailable(Problem):
     """The database is away, or asks for patience."""
 
-    slug, title, status, retry_after = "unavailable", "The database can't be reached", 503, 1
+    slug, title, status, retry_after = "unavailable", "The database isn't ready", 503, 1
 
 
 class Overloaded(Problem):
@@ -120,7 +120,7 @@ class Overloaded(Problem):
 class TimedOut(Problem):
     """The database stopped the statement at its time limit."""
 
-    slug, title, status, retry_after = "timed-out", "The question took too long", 503, 1
+    slug, title, status, retry_after = "timed-out", "It took too long", 503, 1
 
 
 class StorageFull(Problem):

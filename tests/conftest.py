@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.fixtures.databases",
     "tests.fixtures.application",
     "tests.fixtures.statements",
+    "tests.fixtures.rows",
     "tests.factories",
 ]

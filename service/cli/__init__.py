@@ -24,8 +24,12 @@ app = typer.Typer(
 
 @app.command()
 def up(
-    port: Annotated[int | None, typer.Option(help="Port to listen on; the next free one is taken if it is not free.")] = None,
-    books: Annotated[int | None, typer.Option(help="Invented books to put into an empty database; 0 for none.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on; the next free one is taken if it is not free.")
+    ] = None,
+    books: Annotated[
+        int | None, typer.Option(min=0, max=1_000_000, help="Invented books to put into an empty database; 0 for none.")
+    ] = None,
 ) -> None:
     """Run everything on this machine: PostgreSQL, Redis, migrations, a small sample, and the web server.
 
@@ -39,8 +43,8 @@ def up(
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes.")] = None,
 ) -> None:
     """Run the web server against DATABASE_URL, or against a running `shelfmark up`. Starts no servers, runs no migrations."""
     from service.cli.serving import run

@@ -31,13 +31,48 @@ class Refusal:
 def refuse(contract: Contract, question: Question) -> Refusal:
     """The refusal of a question that `choose` found no path for."""
     offers = served(contract)
-    nearest = min(offers, key=lambda offer: _distance(contract, question, offer), default=None)
     return Refusal(
         asked=_asked(contract, question),
         served=tuple(map(str, offers)),
-        nearest=_advice(contract, question, nearest) if nearest else None,
-        index=index_line(contract, question),
+        nearest=_nearest(contract, question, offers),
+        index=index_line(contract, question) or _line_in_range_order(contract, question),
     )
+
+
+def _nearest(contract: Contract, question: Question, offers: list[Served]) -> str | None:
+    """What to change about the question itself, or about the same one asked whatever the case."""
+    near = [(_distance(contract, question, offer), _advice(contract, question, offer)) for offer in offers]
+    folded = _folded(contract, question)
+    if folded != question:
+        changed = f"ask whatever the case: {folded}"
+        for offer in offers:
+            cost, filters, unordered = _distance(contract, folded, offer)
+            advice = _advice(contract, folded, offer)
+            near.append(((cost + 0.5, filters, unordered), changed if advice == str(offer) else f"{changed}, {advice}"))
+    return min(near)[1] if near else None
+
+
+def _folded(contract: Contract, question: Question) -> Question:
+    """The question with each text folded that an index has folded."""
+    known = {name for path in contract.paths for name in path.names if name.endswith(FOLDED)}
+
+    def fold(name: str) -> str:
+        return name + FOLDED if name + FOLDED in known else name
+
+    return Question(
+        {fold(name): value for name, value in question.equals.items()},
+        tuple(replace(found, name=fold(found.name)) if found.prefix is not None else found for found in question.ranges),
+        question.among,
+        question.sort and tuple(replace(sort, name=fold(sort.name)) for sort in question.sort),
+    )
+
+
+def _line_in_range_order(contract: Contract, question: Question) -> str | None:
+    """The line for a range that nobody gave an order to: one index can only give its rows in the order of the range."""
+    if question.sort is not None or len(question.ranges) != 1:
+        return None
+    ordered = replace(question, sort=(Sort(question.ranges[0].name),))
+    return None if choose(contract, ordered) else index_line(contract, ordered)
 
 
 def index_line(contract: Contract, question: Question) -> str | None:
@@ -81,9 +116,8 @@ def _asked(contract: Contract, question: Question) -> str:
 def _distance(contract: Contract, question: Question, offer: Served) -> tuple[float, int, bool]:
     """How far an offer is from a question: leaving a filter out changes more than adding one, or naming an order."""
     missing, extra = _differences(question, offer)
-    folded = sum(spelled(name + FOLDED) in missing for name in question.equals)
     outside, unranged = _ranges(question, offer)
-    cost = len(missing) + 1.5 * (len(extra) + len(outside) - folded)
+    cost = len(missing) + 1.5 * (len(extra) + len(outside))
     cost += 0.9 * unranged
     cost += 0.0 if _sorted(contract, question, offer) else 0.4 if question.sort is None else 1.0
     return cost, len(offer.equals), not offer.default

@@ -18,11 +18,15 @@ Options = dict[str, str]
 def reading_engine(url: str, settings: Settings) -> AsyncEngine:
     """An engine for reads: every statement is its own transaction, and a write is an error.
 
-    Parallel plans are off: rows of ranges put together by UNION ALL must come in the order of the ranges.
+    Parallel plans are off: rows of ranges put together by UNION ALL must come in the order of the ranges. Sorting is off: every
+    list has an index that gives its order, but under a generic plan PostgreSQL may still expect few rows, collect all that an
+    equality matches, and sort them.
     """
     options = _session(settings, settings.read_timeout_ms) | {
         "default_transaction_read_only": "on",
         "max_parallel_workers_per_gather": "0",
+        "enable_sort": "off",
+        "enable_incremental_sort": "off",
     }
     return _engine(url, settings, settings.read_pool_size, settings.read_timeout_ms, options, isolation_level="AUTOCOMMIT")
 

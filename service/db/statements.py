@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.sql import visitors
 
 from service.contract.choose import Choice
-from service.contract.keyset import Branch, Condition, Equal, Null, after
+from service.contract.keyset import After, Branch, Condition, Equal, Null, after
 from service.contract.path import Key
 from service.contract.question import FOLDED, Question, Range
 from service.db.model import folded
@@ -63,7 +63,7 @@ class Asked:
         """
         wanted = [self.of.expressions[name].label(name) for name in columns]
         if self.choice.kind == "many":
-            return select(*wanted).where(*self._conditions()).order_by(self.of.expressions[self.of.primary])
+            return self._many(columns)
         branches: list[Branch] = [()] if last is None else after(self.choice.walked, last)
         selects = [self._branch(wanted, branch).limit(_literal(limit)) for branch in branches]
         if not selects:
@@ -79,19 +79,29 @@ class Asked:
         """The primary keys of all rows that the question has, in no order."""
         return select(self.of.expressions[self.of.primary]).where(*self._conditions())
 
+    def _many(self, columns: Sequence[str]) -> Select[Any]:
+        """Rows by primary key, sorted behind a fence: PostgreSQL would rather walk the primary key and filter than sort."""
+        names = dict.fromkeys((*columns, self.of.primary))
+        fenced = select(*(self.of.expressions[name].label(name) for name in names)).where(*self._conditions()).offset(_number(0))
+        found = fenced.subquery()
+        return select(*(found.c[name] for name in columns)).order_by(found.c[self.of.primary])
+
     def _branch(self, wanted: Sequence[Any], branch: Branch) -> Select[Any]:
-        conditions = [*self._conditions(), *(self._condition(condition) for condition in branch)]
+        conditions = [*self._conditions(branch), *(self._condition(condition) for condition in branch)]
         order = [] if self.choice.kind == "one" else [_ordered(self.of, key) for key in self.choice.keys]
         return select(*wanted).where(*conditions).order_by(*order)
 
-    def _conditions(self) -> list[ColumnElement[bool]]:
-        """What the question itself asks, apart from where a page begins."""
+    def _conditions(self, branch: Branch = ()) -> list[ColumnElement[bool]]:
+        """What the question itself asks, without the end of its range that a later page is past.
+
+        PostgreSQL enters an index at one bound: given both, it begins at the range's end and reads again all that came before.
+        """
         question, of = self.question, self.of
         where = of.predicates.get(self.choice.path.name)
         return [
             *([] if where is None else [visitors.replacement_traverse(where, {}, _in_literals)]),
             *(self._equal(name, value) for name, value in question.equals.items() if name not in self.choice.path.fixed),
-            *(condition for found in question.ranges for condition in _range(of, found)),
+            *(condition for found in question.ranges for condition in _range(of, _ahead(found, branch))),
             *(_among(of, name, values) for name, values in question.among.items()),
         ]
 
@@ -122,17 +132,35 @@ def _among(of: Surface, name: str, values: Sequence[Any]) -> ColumnElement[bool]
     return of.expressions[name] == func.any(bindparam(None, list(values), type_=ARRAY(of.type_of(name))))
 
 
-def _range(of: Surface, asked: Range) -> list[ColumnElement[bool]]:
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """A range, and which of its ends a page has to mind."""
+
+    asked: Range
+    lower: bool
+    upper: bool
+
+
+def _ahead(asked: Range, branch: Branch) -> _Ends:
+    """The ends of a range that a branch may reach; the row that the page follows was inside."""
+    first = branch[0] if branch else None
+    if isinstance(first, Equal):
+        return _Ends(asked, lower=False, upper=False)
+    return _Ends(asked, *((first.descending, not first.descending) if isinstance(first, After) else (True, True)))
+
+
+def _range(of: Surface, ends: _Ends) -> list[ColumnElement[bool]]:
+    asked = ends.asked
     expression = of.expressions[asked.name]
     if asked.prefix is not None:
         begin: Any = _bound(of, asked.name, asked.prefix)
         begin = folded(begin) if asked.name.endswith(FOLDED) else begin
-        return [expression >= begin, expression < _past(begin)]
+        return [*([expression >= begin] if ends.lower else []), *([expression < _past(begin)] if ends.upper else [])]
     conditions = []
-    if asked.lower:
+    if asked.lower and ends.lower:
         value = _bound(of, asked.name, asked.lower.value)
         conditions.append(expression >= value if asked.lower.inclusive else expression > value)
-    if asked.upper:
+    if asked.upper and ends.upper:
         value = _bound(of, asked.name, asked.upper.value)
         conditions.append(expression <= value if asked.upper.inclusive else expression < value)
     return conditions

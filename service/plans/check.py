@@ -24,7 +24,8 @@ def broken(plan: Node, question: Question, choice: Choice) -> list[str]:
     nodes = list(plan.walk())
     scans = [node for node in nodes if node.kind in SCANS or (many and node.kind == "Bitmap Index Scan")]
     allowed = QUIET | SCANS | (BITMAPS | {"Sort"} if many else set())
-    found = [f"a {node.kind} on {node.told.get('Relation Name', 'rows')}" for node in nodes if node.kind not in allowed]
+    strange = [node for node in nodes if node.kind not in allowed and not _is_constant(node)]
+    found = [f"a {node.kind} on {node.told.get('Relation Name', 'rows')}" for node in strange]
     found += [f"a filter after reading: {text}" for node in nodes for text in node.filters if not _is_constant(node)]
     if not many and not _is_constant(plan) and plan.kind != "Limit":
         found.append("no limit around all of it")
@@ -45,6 +46,8 @@ def _of_scan(node: Node, question: Question, choice: Choice) -> Iterator[str]:
         yield f"{name} isn't part of the index condition {node.condition or '(none)'}"
     for part in _behind(conditions, names):
         yield f"{part.text} doesn't narrow what is read: the keys before it aren't fixed"
+    for part in _doubled(conditions):
+        yield f"{part.text} has another bound on the same side: the index is entered at one of them, maybe far from the page"
 
 
 def _expected(question: Question, choice: Choice) -> set[str]:
@@ -58,11 +61,21 @@ def _behind(conditions: list[Part], names: list[str]) -> Iterator[Part]:
     pinned = {part.names[0] for part in conditions if part.pins}
     lead = next((at for at, name in enumerate(names) if name not in pinned), len(names))
     for part in conditions:
-        entered = part.names[0] in names[:lead] if part.pins else part.names == tuple(names[lead : lead + len(part.names)])
-        if not entered:
+        first_free = part.names == tuple(names[lead : lead + len(part.names)]) and not part.pins
+        if not first_free and not (len(part.names) == 1 and part.names[0] in names[:lead]):
+            yield part
+
+
+def _doubled(conditions: list[Part]) -> Iterator[Part]:
+    """Row comparisons that have a rival: PostgreSQL merges two bounds of one column, but not with those of a row."""
+    for part in conditions:
+        rivals = [other for other in conditions if other is not part and other.way == part.way and other.names[0] == part.names[0]]
+        if len(part.names) > 1 and rivals:
             yield part
 
 
 def _is_constant(node: Node) -> bool:
-    """A result that PostgreSQL knows without reading: a NOT NULL column asked to be NULL."""
-    return node.kind == "Result" and not node.below
+    """Nothing, as PostgreSQL knows without reading: a NOT NULL column asked to be NULL. It may sort that nothing."""
+    if node.kind in {"Limit", "Sort"}:
+        return all(map(_is_constant, node.below))
+    return node.kind == "Result" and node.filters == ["false"]

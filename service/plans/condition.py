@@ -12,6 +12,7 @@ from service.contract.question import FOLDED
 LITERAL = re.compile(r"'(?:[^']|'')*'")
 OPERATOR = re.compile(r" (= ANY|=|<>|<=|>=|<|>|IS NOT NULL|IS NULL)(?= |$)")
 PINNING = {"=", "= ANY", "IS NULL"}
+ENDS = {"<", "<=", ">", ">="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,13 @@ class Part:
     Attributes:
         names: the keys on its left, several for a row comparison; None for an expression that isn't a key.
         pins: whether it leaves the key one value.
+        way: `<` or `>` where it is one end of a range; otherwise empty.
     """
 
     text: str
     names: tuple[str | None, ...]
     pins: bool
+    way: str = ""
 
 
 def parts(condition: str, names: Sequence[str]) -> list[Part]:
@@ -45,7 +48,8 @@ def _part(text: str, names: Sequence[str]) -> Part:
     row = _bare(left.removeprefix("ROW")) if left.startswith("ROW(") else None
     keys = [left] if row is None else list(_split(row, ", "))
     pins = row is None and at is not None and at[1] in PINNING
-    return Part(text, tuple(_name(key, names) for key in keys), pins or (at is None and len(keys) == 1))
+    way = at[1][0] if at and at[1] in ENDS else ""
+    return Part(text, tuple(_name(key, names) for key in keys), pins or (at is None and len(keys) == 1), way)
 
 
 def _name(key: str, names: Sequence[str]) -> str | None:

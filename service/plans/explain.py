@@ -75,8 +75,8 @@ async def explain_generic(connection: AsyncConnection, statement: ClauseElement)
     nothing = ", ".join("NULL" for _ in getattr(compiled, "positiontup", None) or ())
     driver: Any = (await connection.get_raw_connection()).driver_connection
     before = await driver.fetchval("SHOW plan_cache_mode")
-    await driver.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE {PREPARED} AS {compiled}")  # which values, plays no part
-    try:
+    await driver.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE {PREPARED} AS {compiled}")
+    try:  # with values that say nothing: they play no part
         return _top(await driver.fetchval(f"{EXPLAIN} EXECUTE {PREPARED}" + (f"({nothing})" if nothing else "")))
     finally:
         await driver.execute(f"DEALLOCATE {PREPARED}; SET plan_cache_mode = {before}")

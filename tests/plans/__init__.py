@@ -1,0 +1,1 @@
+"""Tests of the plans: how they are read, and what is found wrong with them."""
