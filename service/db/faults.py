@@ -20,19 +20,25 @@ from service.errors import Conflict, Internal, Overloaded, Problem, StorageFull,
 AWAY = "The database can't be reached right now. Nothing was changed unless you were told so; try again in a moment."
 BUSY = "All connections to the database are in use. Try again in a moment."
 SLOW = "The database stopped the statement at its time limit. Ask for less, or try again in a moment."
+BEHIND = "The database lacks a table or column that this version of the service needs; its operator has to run the migrations."
 FULL = "The database's disk is full, so nothing can be written. Reads still work."
 FAULTS = (DBAPIError, PoolTimeoutError, TimeoutError, ConnectionError)
 
 BY_STATE: dict[str, tuple[type[Problem], str]] = {
     "08": (Unavailable, AWAY),
     "57P": (Unavailable, AWAY),
-    "53300": (Unavailable, AWAY),
+    "53": (Unavailable, AWAY),
     "53100": (StorageFull, FULL),
+    "54": (ValueRefused, "One of the values is too large: for an index, or too deeply nested. Send a smaller one."),
     "57014": (TimedOut, SLOW),
+    "25P03": (TimedOut, SLOW),
+    "25P04": (TimedOut, SLOW),
     "55P03": (TimedOut, "Another request holds the row for too long. Try again in a moment."),
     "40": (TimedOut, "Another request changed the same rows at the same time. Try again."),
     "22": (ValueRefused, "The database can't store one of the values: it is out of range, or not valid text."),
     "21": (ValueRefused, "The same key stands in the batch twice. Send each row once."),
+    "42P01": (Unavailable, BEHIND),
+    "42703": (Unavailable, BEHIND),
     "25006": (Internal, "A read tried to write."),
 }
 

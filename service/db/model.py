@@ -61,7 +61,7 @@ class Model(DeclarativeBase):
         datetime.datetime: DateTime(timezone=True),
         decimal.Decimal: Numeric(),
         uuid.UUID: Uuid(),
-        dict[str, Any]: JSONB(),
+        dict[str, Any]: JSONB(none_as_null=True),  # a member that is null means NULL, as in any other column
     }
 
     default_order: ClassVar[tuple[Any, ...]] = ()

@@ -21,10 +21,11 @@ from service.db.model import Model, table_of
 from service.db.session import Database, Unit
 from service.db.statements import Asked
 from service.db.surface import Surface, surface
-from service.errors import NotFound, Problem
+from service.errors import Internal, NotFound, Problem
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
+ANEW = {"populate_existing": True}  # within one unit of work, a row read before is still read again
 
 
 class Page(list[M]):
@@ -64,14 +65,14 @@ class Repository(Generic[M]):
             NotFound: there is none.
         """
         async with self.database.reading() as session:
-            row = await session.scalar(select(self._model).where(self._primary == key))
+            row = await session.scalar(select(self._model).where(self._primary == key), execution_options=ANEW)
         return self._found(row, key)
 
     async def many(self, keys: Iterable[Any]) -> list[M]:
         """The rows with these primary keys that exist, in the order of the keys."""
         async with self.database.reading() as session:
-            rows = await session.scalars(select(self._model).where(self._primary.in_(list(keys))).order_by(self._primary))
-        return list(rows)
+            found = select(self._model).where(self._primary.in_(list(keys))).order_by(self._primary)
+            return list(await session.scalars(found, execution_options=ANEW))
 
     async def one(self, path: Index, **keys: Any) -> M | None:
         """The row with these keys of a unique index, or None."""
@@ -143,12 +144,13 @@ class Repository(Generic[M]):
             return await estimated(session, Asked(self.surface, question, choice).everything())
 
     async def create(self, **values: Any) -> M:
-        """Insert a row."""
+        """Insert a row, and return it as the database keeps it: rounded, folded, with its defaults.
+
+        Raises:
+            Problem: the database refuses a value.
+        """
         async with self.database.writing() as unit:
-            row = self._model(**values)
-            unit.session.add(row)
-            await unit.session.flush()
-        return row
+            return await self._inserted(unit, values)
 
     async def change(self, key: Any, **values: Any) -> M:
         """Change a row's values; those not named stay.
@@ -160,7 +162,7 @@ class Repository(Generic[M]):
             return await self.get(key)
         async with self.database.writing() as unit:
             statement = update(self._model).where(self._primary == key).values(**values).returning(self._model)
-            row = await unit.session.scalar(statement, execution_options={"populate_existing": True})
+            row = await unit.session.scalar(statement, execution_options=ANEW)
             return self._found(row, key)
 
     async def delete(self, key: Any) -> None:
@@ -180,18 +182,18 @@ class Repository(Generic[M]):
         Raises:
             Problem: what the database refuses, with the first such row as `row`, counted from 0.
         """
-        made = [self._model(**values) for values in rows]
+        if not rows:
+            return []
         async with self.database.writing() as unit:
             try:
                 async with unit.session.begin_nested():
-                    unit.session.add_all(made)
-                    await unit.session.flush()
+                    statement = insert(self._model).returning(self._model, sort_by_parameter_order=True)
+                    return list(await unit.session.scalars(statement, [dict(row) for row in rows]))
             except DBAPIError as error:
-                found = await self._first_refused(unit, rows) or problem(error)
-                if found is None:
+                found = problem(error)
+                if found is None or found.status >= Internal.status:
                     raise
-                raise found from error
-        return made
+                raise await self._first_refused(unit, rows) or found from error
 
     async def upsert(self, rows: Sequence[Mapping[str, Any]], on: Index) -> list[M]:
         """Insert rows, or change those that hold the same keys of a unique index; in one statement.
@@ -211,8 +213,7 @@ class Repository(Generic[M]):
             index_elements=list(on.expressions), index_where=on.dialect_options["postgresql"].get("where"), set_=changed
         )
         async with self.database.writing() as unit:
-            found = await unit.session.scalars(upsert.returning(self._model), execution_options={"populate_existing": True})
-            return list(found)
+            return list(await unit.session.scalars(upsert.returning(self._model), execution_options=ANEW))
 
     @property
     def _primary(self) -> Any:
@@ -244,11 +245,14 @@ class Repository(Generic[M]):
         """The first row of a batch that the database refuses, found by inserting one after the other."""
         for number, values in enumerate(rows):
             try:
-                await unit.session.execute(insert(self.model).values(**values))
+                await self._inserted(unit, values)
             except DBAPIError as error:
                 found = problem(error)
-                if found is None:
-                    return None
-                found.extra = {**found.extra, "row": number}
+                if found:
+                    found.extra = {**found.extra, "row": number}
                 return found
         return None
+
+    async def _inserted(self, unit: Unit, values: Mapping[str, Any]) -> M:
+        row = await unit.session.scalar(insert(self._model).values(**values).returning(self._model))
+        return cast("M", row)

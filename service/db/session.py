@@ -80,7 +80,8 @@ class Database:
         """
         unit = self._riding()
         if unit:
-            yield unit.session
+            with as_problems():
+                yield unit.session
             return
         with as_problems():
             async with self._reader() as session:
@@ -95,7 +96,8 @@ class Database:
         """
         unit = self._riding()
         if unit:
-            yield unit
+            with as_problems():
+                yield unit
             return
         with as_problems():
             async with self._writer() as session:

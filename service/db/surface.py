@@ -123,6 +123,7 @@ def _path(
 ) -> tuple[Path, Expression | None] | None:
     options = index.options
     where = options.get("where")
+    where = where.column if isinstance(where, MappedColumn) else where
     terms = () if where is None else tuple(_terms(where, names))
     keys = tuple(_key(element, names, nullable, expressions) for element in index.elements)
     if options.get("using") not in {None, "", False, "btree"} or options.get("ops") or None in keys or None in terms:
@@ -131,15 +132,17 @@ def _path(
         index.name,
         tuple(key for key in keys if key),
         index.unique,
-        frozenset(names.get(_include_text(column, expressions), str(column)) for column in options.get("include") or ()),
+        frozenset(_included(column, names) for column in options.get("include") or ()),
         tuple(term for term in terms if term),
         bool(options.get("nulls_not_distinct")),
     ), where
 
 
-def _include_text(column: Any, expressions: Mapping[str, Expression]) -> str:
-    found = expressions.get(column) if isinstance(column, str) else column
-    return _text(found) if found is not None else str(column)
+def _included(column: Any, names: Mapping[str, str]) -> str:
+    """The name of a column that INCLUDE names, or holds."""
+    bare = _unwrapped(column)[0] if not isinstance(column, str) else None
+    text = column if bare is None else str(getattr(bare, "name", bare))
+    return next((name for spelled, name in names.items() if spelled.rpartition(".")[2].strip('"') == text), text)
 
 
 def _key(

@@ -9,17 +9,31 @@ import datetime
 import decimal
 import enum
 import json
+import math
 import uuid
 from functools import lru_cache
+from re import ASCII, fullmatch
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, NaiveDatetime, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, NaiveDatetime, TypeAdapter, ValidationError
 from sqlalchemy import types
+from sqlalchemy.dialects import postgresql
 
 CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_timedelta="float")
 BITS = {types.SmallInteger: 16, types.Integer: 32, types.BigInteger: 64}
-LAST_CHARACTER = "\U0010ffff"
+CLOCK = r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?"
+DAY = r"\d{4}-\d\d-\d\d"
+SPELLED = {
+    "integer": r"-?\d+",
+    "decimal": r"-?\d+(\.\d+)?",
+    "float": r"-?\d+(\.\d+)?([eE][-+]?\d+)?",
+    "boolean": "true|false",
+    "date": DAY,
+    "time": CLOCK,
+    "aware": rf"{DAY}[Tt ]{CLOCK}([Zz]|[-+]\d\d:\d\d)",
+    "naive": rf"{DAY}[Tt ]{CLOCK}",
+}
 
 
 def render(content: Any) -> bytes:
@@ -30,6 +44,11 @@ def render(content: Any) -> bytes:
         return json.dumps(_exact(content), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def clock(value: datetime.time) -> str:
+    """A time of day. `render` must not be given one: orjson 3.13.0 writes 00:00:00.010000 as 00:00:00.10000."""
+    return value.isoformat()
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, decimal.Decimal):
         return format(value, "f") if value.is_finite() else None
@@ -37,6 +56,8 @@ def _plain(value: Any) -> Any:
         return base64.urlsafe_b64encode(value).decode()
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
+    if isinstance(value, uuid.UUID):  # asyncpg has a class of its own for them
+        return str(value)
     raise TypeError(f"{type(value).__name__} has no wire format")
 
 
@@ -52,11 +73,16 @@ def _exact(content: Any) -> Any:
 
 
 class Wire:
-    """How clients write values of one column type in a URL and in a cursor."""
+    """How clients write values of one column type in a URL and in a cursor.
 
-    def __init__(self, annotation: Any, called: str) -> None:
-        self.annotation = annotation
+    Attributes:
+        called: what is expected, as a sentence goes on after "expected".
+        spelled: what the text in a URL must match, where pydantic alone would read too much into it: 2020 as seconds since 1970.
+    """
+
+    def __init__(self, annotation: Any, called: str, spelled: str = "") -> None:
         self.called = called
+        self.spelled = SPELLED.get(spelled)
         self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=CONFIG)
 
     def parse(self, text: str) -> Any:
@@ -66,17 +92,28 @@ class Wire:
             ValueError: it is none of this type; the message says what was expected.
         """
         try:
-            return self._adapter.validate_strings(text)
+            if self.spelled is None or fullmatch(self.spelled, text, ASCII):
+                return _finite(self._adapter.validate_strings(text))
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False)[0]
-            raise ValueError(f"expected {self.called}: {found['msg'][:1].lower()}{found['msg'][1:]}") from None
+            reason = error.errors(include_url=False, include_input=False)[0].get("ctx", {}).get("error")
+            if isinstance(reason, ValueError):
+                raise reason from None
+        except (OverflowError, UnicodeError):
+            pass
+        raise ValueError(f"expected {self.called}")
 
     def dump(self, value: Any) -> Any:
-        """A value as JSON takes it."""
-        return self._adapter.dump_python(value, mode="json")
+        """A value as JSON takes it, to be loaded again: unlike in an answer, NaN and infinity are kept, as text."""
+        if isinstance(value, datetime.time):
+            return clock(value)
+        return orjson.loads(render(value)) if _is_finite(value) else str(value)
 
     def load(self, value: Any) -> Any:
-        """A value that `dump` made."""
+        """A value that `dump` made.
+
+        Raises:
+            ValueError: it isn't of this type.
+        """
         return None if value is None else self._adapter.validate_json(json.dumps(value))
 
     def schema(self) -> dict[str, Any]:
@@ -84,30 +121,60 @@ class Wire:
         return self._adapter.json_schema(mode="serialization")
 
 
-def _sound(text: str) -> str:
-    """Text that PostgreSQL can store, and that has a successor to end a prefix with."""
-    if "\0" in text or LAST_CHARACTER in text:
-        raise ValueError("text can't hold the characters U+0000 and U+10FFFF")
+def sound(text: str) -> str:
+    """Text that PostgreSQL can store.
+
+    Raises:
+        ValueError: it holds a character that PostgreSQL can't.
+    """
+    if "\0" in text:
+        raise ValueError("text can't hold the character U+0000")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("text can't hold half of a surrogate pair")
     return text
 
 
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, decimal.Decimal):
+        return value.is_finite()
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _finite(value: Any) -> Any:
+    if not _is_finite(value):
+        raise ValueError("expected a finite number")
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    """A number of seconds in a URL; pydantic would ask for ISO 8601."""
+    return float(value) if isinstance(value, str) else value
+
+
 @lru_cache(maxsize=256)
 def wire(of: types.TypeEngine[Any]) -> Wire | None:
     """The wire format of a column type, or None where clients can't name its values in a URL (JSON, arrays)."""
-    for bits_of in (types.SmallInteger, types.BigInteger, types.Integer):
-        if isinstance(of, bits_of):
-            bits = BITS[bits_of]
-            return Wire(Annotated[int, Field(ge=-(2 ** (bits - 1)), lt=2 ** (bits - 1))], "an integer")
+    if isinstance(of, types.Integer):
+        return _integer(of)
     if isinstance(of, types.Enum):
         return _enum(of)
     if isinstance(of, types.DateTime):
-        return Wire(AwareDatetime, "a time with its zone, as 2026-01-31T12:00:00Z") if of.timezone else _naive()
-    for kind, (annotation, called) in PLAIN.items():
+        return _aware() if of.timezone else _naive()
+    for kind, (annotation, called, spelled) in PLAIN.items():
         if isinstance(of, kind):
-            return Wire(annotation, called)
+            return Wire(annotation, called, spelled)
     return None
+
+
+def least_and_most(of: types.Integer) -> tuple[int, int]:
+    """The range of an integer type."""
+    bits = next(BITS[kind] for kind in (types.SmallInteger, types.BigInteger, types.Integer) if isinstance(of, kind))
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def _integer(of: types.Integer) -> Wire:
+    least, most = least_and_most(of)
+    return Wire(Annotated[int, Field(ge=least, le=most)], f"an integer from {least} to {most}", "integer")
 
 
 def _enum(of: types.Enum) -> Wire:
@@ -119,24 +186,32 @@ def _enum(of: types.Enum) -> Wire:
 def _one_of(values: list[str]) -> Any:
     def check(value: str) -> str:
         if value not in values:
-            raise ValueError("no such value")
+            raise ValueError(f"expected one of {', '.join(values)}")
         return value
 
     return check
 
 
+def _aware() -> Wire:
+    return Wire(AwareDatetime, "a time with its zone, as 2026-01-31T12:00:00Z (a + is written %2B in a URL)", "aware")
+
+
 def _naive() -> Wire:
-    return Wire(NaiveDatetime, "a time without a zone, as 2026-01-31T12:00:00")
+    return Wire(NaiveDatetime, "a time without a zone, as 2026-01-31T12:00:00", "naive")
 
 
-PLAIN: dict[type[types.TypeEngine[Any]], tuple[Any, str]] = {
-    types.String: (Annotated[str, AfterValidator(_sound)], "text"),
-    types.Boolean: (bool, "true or false"),
-    types.Float: (Annotated[float, Field(allow_inf_nan=False)], "a number"),
-    types.Numeric: (Annotated[decimal.Decimal, Field(allow_inf_nan=False)], "a decimal number"),
-    types.Date: (datetime.date, "a date, as 2026-01-31"),
-    types.Time: (datetime.time, "a time of day, as 12:00:00"),
-    types.Uuid: (uuid.UUID, "a UUID"),
-    types.LargeBinary: (bytes, "bytes in base64url"),
-    types.Interval: (datetime.timedelta, "seconds"),
+PLAIN: dict[Any, tuple[Any, str, str]] = {
+    types.String: (Annotated[str, AfterValidator(sound)], "text", ""),
+    types.Boolean: (bool, "true or false", "boolean"),
+    types.Float: (float, "a number", "float"),
+    types.Numeric: (Annotated[decimal.Decimal, Field(allow_inf_nan=True)], "a decimal number, as 12.50", "decimal"),
+    types.Date: (datetime.date, "a date, as 2026-01-31", "date"),
+    types.Time: (datetime.time, "a time of day, as 12:00:00", "time"),
+    types.Uuid: (uuid.UUID, "a UUID", ""),
+    types.LargeBinary: (bytes, "bytes in base64url", ""),
+    (types.Interval, postgresql.INTERVAL): (
+        Annotated[datetime.timedelta, BeforeValidator(_seconds)],
+        "a number of seconds, as 90.5",
+        "float",
+    ),
 }

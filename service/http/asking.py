@@ -4,9 +4,10 @@ Everything that can't be understood is refused at once, each parameter with what
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -19,6 +20,7 @@ from service.settings import Settings
 Count = Literal["none", "estimated", "capped"]
 COMPARISONS = ("gt", "gte", "lt", "lte")
 TEXT = {"startswith": "", "iexact": FOLDED, "istartswith": FOLDED}
+LAST_CHARACTER = "\U0010ffff"
 OWN = ("sort", "limit", "cursor", "fields", "include", "count")
 
 
@@ -53,10 +55,10 @@ class _Reader:
 
     def filter(self, parameter: str, text: str) -> None:
         """Read one filter."""
-        name, _, operator = parameter.rpartition("__") if parameter not in self.of.expressions else (parameter, "", "")
+        name, operator = split(self.of, parameter)
         form = self._wire(name, operator)
         if operator in {"startswith", "istartswith"}:
-            self._range(name + TEXT[operator], prefix=_not_empty(form.parse(text)))
+            self._range(name + TEXT[operator], prefix=_bounded(form.parse(text)))
         elif operator == "iexact":
             self.equals[name + FOLDED] = form.parse(text)
         elif operator == "in":
@@ -67,13 +69,13 @@ class _Reader:
         else:
             self.equals[name] = None if text == "null" else form.parse(text)
 
-    def _wire(self, name: str, operator: str) -> Wire:
+    def _wire(self, name: str, operator: str | None) -> Wire:
         known = name in self.of.expressions and not name.endswith(FOLDED)
         form = wire(self.of.type_of(name)) if known else None
-        if not known or operator not in {"", "in", *COMPARISONS, *TEXT}:
+        if not known or operator not in {None, "in", *COMPARISONS, *TEXT}:
             raise ValueError(_unknown(self.of, name if known else None))
         if form is None:
-            raise ValueError(f"{name} can't be filtered by")
+            raise ValueError("this column's values can't be written in a URL, so no filter takes it")
         if operator in TEXT and name + FOLDED not in self.of.expressions:
             raise ValueError(f"{name} isn't text, so it has no __{operator}")
         return form
@@ -160,6 +162,26 @@ def ask_members(
     return found.get("fields"), found.get("include", ())
 
 
+def parameters_of(query: bytes) -> list[tuple[str, str]]:
+    """The parameters of a URL's query, decoded.
+
+    Raises:
+        InvalidQuestion: they aren't UTF-8. To read something else in their place would answer another question.
+    """
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise InvalidQuestion("The query isn't UTF-8. Encode the parameters as UTF-8, then percent-encode them.") from None
+
+
+def split(of: Surface, parameter: str) -> tuple[str, str | None]:
+    """A filter's name and operator; None where it has none."""
+    if parameter in of.expressions or "__" not in parameter:
+        return parameter, None
+    name, _, operator = parameter.rpartition("__")
+    return name, operator
+
+
 def invalid(parameter: str, message: str) -> InvalidQuestion:
     """The problem of one parameter that can't be understood."""
     return InvalidQuestion(f"{parameter}: {message}", errors=[{"parameter": parameter, "message": message}])
@@ -197,7 +219,7 @@ def _own(reader: _Reader, parameter: str, text: str, members: Iterable[str], rel
     if parameter == "limit":
         return _limit(text, reader.settings.page_size_most)
     if parameter == "count":
-        return _named(text, get_args(Count), "count")[0]
+        return _one_of(text, get_args(Count))
     if parameter == "fields":
         return _named(text, members, "field")
     return _named(text, relations, "relation") if parameter == "include" else text
@@ -215,6 +237,12 @@ def _named(text: str, known: Iterable[str], called: str) -> tuple[str, ...]:
     if unknown:
         raise ValueError(f"{_listed(unknown)} is no {called}. There are {_listed(known) or 'none'}")
     return names
+
+
+def _one_of(text: str, known: Sequence[str]) -> str:
+    if text not in known:
+        raise ValueError(f"expected one of {_listed(known)}")
+    return text
 
 
 def _unknown(of: Surface, name: str | None) -> str:
@@ -236,7 +264,10 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(name or "(empty)" for name in names)
 
 
-def _not_empty(prefix: str) -> str:
+def _bounded(prefix: str) -> str:
+    """A prefix that some text comes after."""
     if not prefix:
         raise ValueError("a prefix needs at least one character")
+    if prefix.endswith(LAST_CHARACTER):
+        raise ValueError("a prefix can't end in U+10FFFF: no character comes after it")
     return prefix

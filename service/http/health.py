@@ -20,8 +20,8 @@ from service.http.uses import service_of
 
 ROUND_TRIP_SECONDS = 1.0
 COLUMNS = text(
-    "SELECT n.nspname, c.relname, a.attname FROM pg_catalog.pg_attribute a"
-    " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    "SELECT c.relname, a.attname FROM pg_catalog.pg_attribute a"
+    " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
     " WHERE c.relname = ANY(:tables) AND pg_catalog.pg_table_is_visible(c.oid) AND a.attnum > 0 AND NOT a.attisdropped"
 )
 
@@ -51,11 +51,9 @@ async def missing(database: Database, metadata: MetaData) -> list[str]:
     Raises:
         Problem: the database can't be asked.
     """
-    tables = list(metadata.tables.values())
     async with database.reading() as session:
-        found = {
-            (table, column) for _, table, column in await session.execute(COLUMNS, {"tables": [table.name for table in tables]})
-        }
+        rows = await session.execute(COLUMNS, {"tables": [table.name for table in metadata.sorted_tables]})
+        found = {(table, column) for table, column in rows}
     return list(_missing(metadata, found))
 
 

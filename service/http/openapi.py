@@ -8,6 +8,7 @@ from service.contract.question import FOLDED
 from service.contract.served import Served, served
 from service.db import Surface
 from service.db.wire import Wire, wire
+from service.http.asking import split
 from service.http.schema import Schema
 from service.http.showing import Showing
 
@@ -59,7 +60,7 @@ def row(showing: Showing) -> type[Schema]:
     if not showing.relations:
         return showing.shape
     relations: dict[str, Any] = {
-        name: (relation.shape | None, Field(None, description=f"Only with include={name}."))
+        f"included_{name}": (relation.shape | None, Field(None, alias=name, description=f"Only with include={name}."))
         for name, relation in showing.relations.items()
     }
     return create_model(f"{showing.shape.__name__}Included", __base__=showing.shape, **relations)
@@ -132,12 +133,12 @@ def members(showing: Showing) -> list[Parameter]:
 
 
 def _filter(of: Surface, parameter: str) -> Parameter:
-    name, _, operator = parameter.rpartition("__") if parameter not in of.expressions else (parameter, "", "")
+    name, operator = split(of, parameter)
     form = wire(of.type_of(name))
     schema = {"type": "string"} if operator == "in" or form is None else form.schema()
-    if operator == "" and name in of.contract.nullable:
+    if operator is None and name in of.contract.nullable:
         schema = {"anyOf": [schema, {"type": "string", "enum": ["null"]}]}
-    return _query(parameter, schema, _meaning(name.removesuffix(FOLDED), operator))
+    return _query(parameter, schema, _meaning(name.removesuffix(FOLDED), operator or ""))
 
 
 def _meaning(name: str, operator: str) -> str:

@@ -5,6 +5,7 @@ the client learns nothing but the request's id.
 """
 
 import re
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from service.db.faults import problem as database_problem
 from service.db.wire import render
@@ -29,6 +32,8 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 PAGES = "/problems"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+UNPARSED = "There was an error parsing the body"  # FastAPI's own words
 log = structlog.get_logger(__name__)
 
 BY_STATUS: dict[int, type[Problem]] = {400: MalformedBody, 404: NotFound, 405: MethodNotAllowed, 415: UnsupportedMediaType}
@@ -56,7 +61,7 @@ def answer(problem: Problem, instance: str) -> Response:
         instance: the request's id.
     """
     content = {
-        "type": f"{PAGES}/{problem.slug}",
+        "type": f"{PAGES}/{problem.slug}" if problem.slug else "about:blank",
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
@@ -73,10 +78,24 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         document = made()
-        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = schema()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = schema()
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for path, item in document["paths"].items():
+            for operation in item.values():
+                _tell_refusals(path, operation["responses"])
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _tell_refusals(path: str, told: dict[str, Any]) -> None:
+    """Say problem+json where FastAPI promises an error document of its own, and 404 where a path names a row."""
+    if "application/json" in told.get("422", {}).get("content", {}):
+        told["422"] = responses(InvalidQuestion)[InvalidQuestion.status]
+    if "{" in path:
+        told.setdefault("404", responses(NotFound)[NotFound.status])
 
 
 def schema() -> dict[str, Any]:
@@ -123,13 +142,35 @@ async def _known(request: Request, error: Exception) -> Response:
 async def _framework(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    kind = BY_STATUS.get(error.status_code)
-    if kind is None:
-        return await _unknown(request, error)
-    detail = DETAILS[error.status_code].format(path=request.url.path, method=request.method)
-    response = answer(kind(detail), instance_of(request))
-    response.headers.update({name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"})
+    response = answer(_of_framework(error, request), instance_of(request))
+    response.headers.update(error.headers or {})
+    if error.status_code == MethodNotAllowed.status:
+        response.headers["Allow"] = ", ".join(_allowed(request))
     return response
+
+
+def _of_framework(error: HTTPException, request: Request) -> Problem:
+    """What the framework, or a route of one's own, refuses by status."""
+    kind: type[Problem] = BY_STATUS.get(error.status_code) or type("Plain", (Problem,), _plain(error.status_code))
+    if error.status_code in DETAILS and error.detail in {HTTPStatus(error.status_code).phrase, UNPARSED}:
+        return kind(DETAILS[error.status_code].format(path=request.url.path, method=request.method))
+    return kind(str(error.detail))
+
+
+def _plain(status: int) -> dict[str, Any]:
+    """A problem that has no page: RFC 9457 calls its type about:blank and its title the status's own phrase."""
+    known = status in {one.value for one in HTTPStatus}
+    return {"slug": "", "title": HTTPStatus(status).phrase if known else str(status), "status": status}
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that a path has, of all its routes; Starlette names those of the first one."""
+    routes = request.app.router.routes
+    return [method for method in METHODS if any(_matches(route, {**request.scope, "method": method}) for route in routes)]
+
+
+def _matches(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -143,7 +184,8 @@ def _of_validation(error: RequestValidationError, request: Request) -> Problem:
     if any(one["type"] == "json_invalid" for one in found):
         return MalformedBody(DETAILS[400])
     if any(one["loc"][:1] == ("body",) for one in found):
-        if "json" not in request.headers.get("content-type", "json"):
+        sent = any(one["type"] != "missing" or one["loc"] != ("body",) for one in found)
+        if sent and "json" not in request.headers.get("content-type", ""):
             return UnsupportedMediaType(DETAILS[415])
         errors = [{"member": _member(one["loc"][1:]), "message": _sentence(one["msg"])} for one in found]
         return InvalidBody("; ".join(f"{one['member']}: {one['message']}" for one in errors[:20]), errors=errors)

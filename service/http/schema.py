@@ -1,6 +1,5 @@
 """Shapes: what a client sends and gets back, in the wire format of `docs/reference/types.md`."""
 
-import decimal
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -18,7 +17,6 @@ class Schema(BaseModel):
         ser_json_bytes="base64",
         val_json_bytes="base64",
         ser_json_timedelta="float",
-        json_encoders={decimal.Decimal: lambda number: format(number, "f")},
     )
 
 

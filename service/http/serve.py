@@ -38,7 +38,8 @@ from service.errors import (
     ValueRefused,
 )
 from service.http import openapi
-from service.http.asking import Asking, ask, ask_members, dumped, fingerprint, invalid, loaded
+from service.http.asking import Asking, ask, ask_members, dumped, fingerprint, invalid, loaded, parameters_of
+from service.http.bodies import rows_of, values_of
 from service.http.problems import responses
 from service.http.schema import Schema, partial
 from service.http.showing import Showing
@@ -65,7 +66,7 @@ class Table:
             InvalidQuestion: a parameter can't be understood.
             NotServed: no path serves it.
         """
-        parameters = request.query_params.multi_items()
+        parameters = parameters_of(request.scope["query_string"])
         settings = service_of(request).settings
         asking = ask(self.of, parameters, settings, self.showing.members, self.showing.relations)
         choice = choose(self.of.contract, asking.question)
@@ -136,7 +137,8 @@ class Table:
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""
         key = self.key(request)
-        fields, include = ask_members(request.query_params.multi_items(), self.showing.members, self.showing.relations)
+        parameters = parameters_of(request.scope["query_string"])
+        fields, include = ask_members(parameters, self.showing.members, self.showing.relations)
         question = Question({self.of.primary: key})
         choice = choose(self.of.contract, question)
         if choice is None:
@@ -149,7 +151,7 @@ class Table:
 
     async def create(self, request: Request, body: Schema) -> Response:
         """Insert a row."""
-        row = await self.rows(request).create(**body.model_dump(exclude_unset=True))
+        row = await self.rows(request).create(**values_of(self.repository.model, body))
         where = f"{request.url.path}/{quote(str(getattr(row, self.of.primary)), safe='')}"
         return _json(self.showing.row(row), 201, {"Location": where})
 
@@ -158,12 +160,12 @@ class Table:
         most = service_of(request).settings.batch_most
         if len(bodies) > most:
             raise InvalidBody(f"A batch may hold {most} rows, this one has {len(bodies)}. Send several.")
-        rows = await self.rows(request).batch([body.model_dump(exclude_unset=True) for body in bodies])
+        rows = await self.rows(request).batch(rows_of(self.repository.model, bodies))
         return _json({"data": [self.showing.row(row) for row in rows]}, 201)
 
     async def change(self, request: Request, body: Schema) -> Response:
         """Change a row's values."""
-        await self.rows(request).change(self.key(request), **body.model_dump(exclude_unset=True))
+        await self.rows(request).change(self.key(request), **values_of(self.repository.model, body))
         return Response(status_code=204)
 
     async def delete(self, request: Request) -> Response:
@@ -177,7 +179,10 @@ class Table:
         if choice.kind != "list":
             raise InvalidCursor("This question has one page. Leave out cursor=.")
         values = service.signer.open(bound, asking.cursor, time.time())
-        return [loaded(self.of, sort.name, value) for sort, value in zip(choice.order, values, strict=True)]
+        try:
+            return [loaded(self.of, sort.name, value) for sort, value in zip(choice.order, values, strict=True)]
+        except ValueError:  # the service signed it: a column had another type then
+            raise InvalidCursor("The cursor is from before the table was changed. Begin again without cursor=.") from None
 
     def _cursor(self, service: Service, choice: Choice, bound: bytes, last: Sequence[Any]) -> str:
         values = [dumped(self.of, sort.name, value) for sort, value in zip(choice.order, last, strict=True)]

@@ -1,13 +1,16 @@
 """Rows as clients see them: the members of the read shape, narrowed by `fields`, with relations embedded by `include`."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, get_args
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipDirection
 
 from service.db import Model
+from service.db.wire import clock
 from service.errors import SetupError
 from service.http.schema import Schema, is_plain
 
@@ -71,9 +74,23 @@ class Showing:
 
 def _shown(shape: type[Schema], plain: bool, row: Any, fields: Sequence[str]) -> dict[str, Any]:
     if plain:  # the database's values are the shape's: there is nothing to validate
-        return {name: getattr(row, name) for name in fields}
+        return _ready(shape, {name: getattr(row, name) for name in fields})
     whole = shape.model_validate(row).model_dump()
-    return {name: whole[name] for name in fields}
+    return _ready(shape, {name: whole[name] for name in fields})
+
+
+def _ready(shape: type[Schema], values: dict[str, Any]) -> dict[str, Any]:
+    for name in _clocks(shape):
+        if isinstance(values.get(name), datetime.time):
+            values[name] = clock(values[name])
+    return values
+
+
+@cache
+def _clocks(shape: type[Schema]) -> tuple[str, ...]:
+    """The members that are times of day."""
+    fields = shape.model_fields.items()
+    return tuple(name for name, field in fields if datetime.time in {field.annotation, *get_args(field.annotation)})
 
 
 def _relation(mapper: Mapper[Any], name: str, shape: type[Schema]) -> Relation:

@@ -1,0 +1,55 @@
+"""What a client sent becomes values for the database: each held against its column first, so that a refusal names the member."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.db import Model, surface
+from service.db.fitting import misfit
+from service.errors import InvalidBody
+from service.http.schema import Schema
+
+TOLD = 20
+
+
+def values_of(model: type[Model], body: Schema) -> dict[str, Any]:
+    """The members that a client sent.
+
+    Raises:
+        InvalidBody: values that don't fit their columns, as `errors`.
+    """
+    values = body.model_dump(exclude_unset=True)
+    refuse([{"member": name, "message": wrong} for name, wrong in _misfits(model, values)])
+    return values
+
+
+def rows_of(model: type[Model], bodies: Sequence[Schema]) -> list[dict[str, Any]]:
+    """The members of each row of a batch.
+
+    Raises:
+        InvalidBody: values that don't fit their columns, of all rows, as `errors`.
+    """
+    rows = [body.model_dump(exclude_unset=True) for body in bodies]
+    refuse(
+        [
+            {"member": f"data.{number}.{name}", "message": wrong}
+            for number, values in enumerate(rows)
+            for name, wrong in _misfits(model, values)
+        ]
+    )
+    return rows
+
+
+def refuse(errors: list[dict[str, str]]) -> None:
+    """Refuse a body for what is wrong with it, if anything is.
+
+    Raises:
+        InvalidBody: something is.
+    """
+    if errors:
+        raise InvalidBody("; ".join(f"{error['member']}: {error['message']}" for error in errors[:TOLD]), errors=errors)
+
+
+def _misfits(model: type[Model], values: dict[str, Any]) -> list[tuple[str, str]]:
+    of = surface(model)
+    checked = ((name, misfit(of.type_of(name), value)) for name, value in values.items() if name in of.expressions)
+    return [(name, wrong) for name, wrong in checked if wrong]

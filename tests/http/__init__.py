@@ -1,0 +1,1 @@
+"""The HTTP layer, through the application's own face."""

@@ -1,0 +1,26 @@
+"""/docs works without a network."""
+
+import re
+
+from httpx import AsyncClient
+
+
+async def test_docs_refer_to_nothing_elsewhere(client: AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    assert not re.findall(r"https?://", page.text)
+
+
+async def test_the_assets_of_docs_are_served(client: AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    paths = [path for path in re.findall(r'(?:src|href)="([^"]+)"', page) if not path.startswith("data:")]
+    assert len(paths) == 2
+    for path in paths:
+        asset = await client.get(path)
+        assert asset.status_code == 200
+        assert len(asset.content) > 1000
+
+
+async def test_docs_show_this_services_document(client: AsyncClient) -> None:
+    assert "'/openapi.json'" in (await client.get("/docs")).text
+    assert (await client.get("/openapi.json")).json()["info"]["title"] == "Shelfmark"

@@ -1,0 +1,67 @@
+"""Rows as clients see them."""
+
+import datetime
+from types import SimpleNamespace
+
+import pytest
+from pydantic import field_serializer
+
+from service.errors import SetupError
+from service.http import Schema
+from service.http.showing import Showing
+from service.tables.authors import Author, AuthorRead
+from service.tables.books import Book, BookRead
+
+
+class Shouted(Schema):
+    """A shape that changes what it shows."""
+
+    id: int
+    name: str
+
+    @field_serializer("name")
+    def _upper(self, name: str) -> str:
+        return name.upper()
+
+
+class Hours(Schema):
+    """A shape with times of day."""
+
+    id: int
+    name: datetime.time | None
+
+
+ROW = SimpleNamespace(id=7, name="Émile")
+
+
+def test_only_what_is_named_is_shown() -> None:
+    showing = Showing.of(Author, AuthorRead, {})
+    assert showing.row(ROW) == {"name": "Émile", "id": 7}
+    assert list(showing.row(ROW, ["id"])) == ["id"]
+
+
+def test_a_shape_of_ones_own_is_kept() -> None:
+    showing = Showing.of(Author, Shouted, {})
+    assert showing.row(ROW, ["name"]) == {"name": "ÉMILE"}
+    assert showing.columns(["name"], []) is None
+
+
+def test_a_time_of_day_keeps_its_zeros() -> None:
+    row = SimpleNamespace(id=7, name=datetime.time(0, 0, 0, 10_000))
+    assert Showing.of(Author, Hours, {}).row(row) == {"id": 7, "name": "00:00:00.010000"}
+
+
+def test_a_relation_needs_the_column_that_refers() -> None:
+    showing = Showing.of(Book, BookRead, {"author": AuthorRead})
+    assert showing.columns(["title"], ["author"]) == ["title", "author_id"]
+
+
+def test_a_relation_that_isnt_there_is_null() -> None:
+    showing = Showing.of(Book, BookRead, {"author": AuthorRead})
+    assert showing.row(SimpleNamespace(id=7, author=None), ["id"], ["author"]) == {"id": 7, "author": None}
+
+
+@pytest.mark.parametrize("name", ["title", "nothing"])
+def test_what_is_no_relation_cant_be_included(name: str) -> None:
+    with pytest.raises(SetupError, match=f"include={name} needs a many-to-one"):
+        Showing.of(Book, BookRead, {name: AuthorRead})
