@@ -55,7 +55,7 @@ lock: ## Write the lock files anew (needs uv).
 clean: ## Remove what was installed and cached; the data in .shelfmark/ stay.
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/installed: requirements-dev.lock pyproject.toml
+.venv/installed: requirements-dev.lock
 	@test -n "$(PYTHON)" || { echo "Shelfmark needs Python 3.11 or 3.12. Name one: make run PYTHON=/path/to/python3.12"; exit 2; }
 	@echo "Installing into .venv (about a minute)..."
 	@$(PYTHON) -m venv --clear .venv

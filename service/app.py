@@ -15,13 +15,16 @@ from service.db import Database
 from service.db.encoding import ENCODING_SQL, refuse_encoding
 from service.db.surface import idle
 from service.errors import Problem
-from service.http import health, pages, problems
+from service.http import health, layers, pages, problems
 from service.http.uses import Service
 from service.local.urls import database_url, redis_url
 from service.settings import Settings
+from service.telemetry import configure_if_bare
 
 PREFIX = "/v1"
 DESCRIPTION = "An index is a question the API answers. What no index serves is refused, with the line that would serve it."
+LAYERS = (layers.Heading, layers.Answering)
+"""From the innermost to the outermost."""
 log = structlog.get_logger(__name__)
 
 
@@ -40,10 +43,16 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         title="Shelfmark",
         version=version("shelfmark"),
         description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        servers=[{"url": "/", "description": "This service"}],
+        openapi_tags=[{"name": name, "description": f"The table {name}."} for name in schema.served()]
+        + [{"name": "health", "description": "For whoever runs the service."}],
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan,
     )
+    configure_if_bare()
     app.state.service = Service(
         loaded,
         database or Database.connect(database_url(loaded), loaded),
@@ -57,6 +66,8 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
     for router in schema.routers():
         app.include_router(router, prefix=PREFIX)
     problems.describe(app)
+    for layer in LAYERS:
+        app.add_middleware(layer)
     return app
 
 

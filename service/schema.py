@@ -38,7 +38,15 @@ def models() -> list[type[Model]]:
 
 def routers() -> list[Routes]:
     """The routes of every table that is served, in the order of the files' names."""
-    return [found for module in modules() for found in vars(module).values() if isinstance(found, Routes)]
+    found = [value for module in modules() for value in vars(module).values() if isinstance(value, Routes)]
+    for router in found:
+        router.settle()
+    return found
+
+
+def served() -> list[str]:
+    """The names of the tables that are served."""
+    return [router.table.of.contract.table for router in routers()]
 
 
 def samples() -> dict[str, Sample]:

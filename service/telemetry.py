@@ -42,6 +42,18 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def configure_if_bare() -> None:
+    """Log without local variables also where a server was started without `shelfmark`, and nothing was configured."""
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                *_json(),
+            ]
+        )
+
+
 def _json() -> list[Processor]:
     transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [

@@ -100,7 +100,8 @@ class _Reader:
         order = tuple(Sort(part.removeprefix("-"), part.startswith("-")) for part in text.split(","))
         for sort in order:
             if sort.name not in self.of.expressions or wire(self.of.type_of(sort.name)) is None:
-                raise ValueError(f"{sort.name or 'nothing'} is no sort key. There are {_listed(_sortable(self.of))}")
+                wrong = f"{sort.name} is no sort key" if sort.name else "it names no key"
+                raise ValueError(f"{wrong}. Keys are {_listed(_sortable(self.of))}, with - before them to descend")
         if len({sort.name for sort in order}) < len(order):
             raise ValueError("a key stands there twice")
         return order
@@ -247,17 +248,19 @@ def _one_of(text: str, known: Sequence[str]) -> str:
 
 def _unknown(of: Surface, name: str | None) -> str:
     if name is not None:
-        operators = _listed(f"__{operator}" for operator in (*COMPARISONS, "startswith", "in", "iexact", "istartswith"))
-        return f"unknown operator. After {name} there may stand {operators}"
-    return f"unknown parameter. Columns are {_listed(_columns(of))}; besides them {_listed(OWN)}"
-
-
-def _columns(of: Surface) -> list[str]:
-    return [name for name in of.expressions if not name.endswith(FOLDED)]
+        text = tuple(TEXT) if name + FOLDED in of.expressions else ()
+        return (
+            f"unknown operator. After {name} there may stand {_listed(f'__{operator}' for operator in (*COMPARISONS, *text, 'in'))}"
+        )
+    columns = [name for name in of.expressions if not name.endswith(FOLDED) and wire(of.type_of(name)) is not None]
+    return f"unknown parameter. Filters are {_listed(columns)}; besides them {_listed(OWN)}"
 
 
 def _sortable(of: Surface) -> list[str]:
-    return [name for name in of.expressions if wire(of.type_of(name)) is not None]
+    """Columns, and the named expressions that an index has."""
+    indexed = {name for path in of.contract.paths for name in path.names}
+    keys = [name for name in of.expressions if name in indexed or not name.endswith(FOLDED)]
+    return [name for name in keys if wire(of.type_of(name)) is not None]
 
 
 def _listed(names: Iterable[str]) -> str:

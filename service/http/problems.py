@@ -50,7 +50,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
-    app.add_exception_handler(Exception, _unknown)
 
 
 def answer(problem: Problem, instance: str) -> Response:
@@ -80,6 +79,7 @@ def describe(app: FastAPI) -> None:
         document = made()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas["Problem"] = schema()
+        document["security"] = []
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for path, item in document["paths"].items():
@@ -133,6 +133,10 @@ def instance_of(request: Request) -> str:
 async def _known(request: Request, error: Exception) -> Response:
     if not isinstance(error, Problem):
         raise error
+    return _told(request, error)
+
+
+def _told(request: Request, error: Problem) -> Response:
     instance = instance_of(request)
     if error.status >= Internal.status:
         log.warning("refused", problem=error.slug, path=request.url.path, instance=instance, cause=repr(error.__cause__))
@@ -166,7 +170,8 @@ def _plain(status: int) -> dict[str, Any]:
 def _allowed(request: Request) -> list[str]:
     """The methods that a path has, of all its routes; Starlette names those of the first one."""
     routes = request.app.router.routes
-    return [method for method in METHODS if any(_matches(route, {**request.scope, "method": method}) for route in routes)]
+    found = [method for method in METHODS if any(_matches(route, {**request.scope, "method": method}) for route in routes)]
+    return [name for method in found for name in (("GET", "HEAD") if method == "GET" else (method,))]
 
 
 def _matches(route: BaseRoute, scope: Scope) -> bool:
@@ -198,14 +203,17 @@ def _member(location: Any) -> str:
 
 
 def _sentence(message: str) -> str:
+    if "dictionary or object" in message:
+        return "expected a JSON object"
     return message[:1].lower() + message[1:]
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
-    instance = instance_of(request)
+def of_mistake(request: Request, error: Exception) -> Response:
+    """The answer to what nobody expected. The client learns the request's id, the log has the rest."""
     known = database_problem(error)
     if known:
-        return await _known(request, known)
+        return _told(request, known)
+    instance = instance_of(request)
     log.error("the service made a mistake", path=request.url.path, instance=instance, exc_info=error)
     return answer(Internal(f"The service's log has the details under {instance}."), instance)
 

@@ -45,7 +45,8 @@ class Showing:
             SetupError: something to include isn't a many-to-one relationship.
         """
         mapper: Mapper[Any] = inspect(model)
-        members = tuple(shape.model_fields)
+        key = inspect(model).primary_key[0].key
+        members = tuple(sorted(shape.model_fields, key=lambda name: name != key))  # what a row is called by comes first
         plain = is_plain(shape) and set(members).issubset(mapper.column_attrs.keys())
         return cls(shape, plain, members, {name: _relation(mapper, name, shape) for name, shape in include.items()})
 

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 from sqlalchemy import ForeignKey, Identity, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -12,7 +12,7 @@ from service.db import Model, Repository, folded
 from service.http import Schema, Uses, by_database, serve
 from service.jobs.shaping import Import, ImportShape, Reference
 from service.tables.authors import Author, AuthorRead
-from service.tables.isbn import isbn13_of, sound_isbn13
+from service.tables.isbn import isbn13_of, required_isbn13, sound_isbn13
 
 
 class Book(Model):
@@ -54,7 +54,7 @@ class BookWrite(Schema):
 
     title: str
     author_id: int
-    isbn13: str | None = None
+    isbn13: Annotated[str, AfterValidator(required_isbn13)] | None = None
     language: str | None = None
     published_year: int | None = None
     ratings_count: int = by_database()
@@ -67,6 +67,7 @@ class BookRead(BookWrite):
     """What a client gets back."""
 
     id: int
+    isbn13: str | None  # what is stored is told, whoever wrote it
     created_at: datetime.datetime
     updated_at: datetime.datetime
 

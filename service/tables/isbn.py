@@ -52,6 +52,18 @@ def sound_isbn13(text: object) -> str | None:
     return digits if _completed(digits[:-1]) == digits else None
 
 
+def required_isbn13(text: str) -> str:
+    """The ISBN-13 that a client names, bare of its hyphens.
+
+    Raises:
+        ValueError: it is none.
+    """
+    digits = sound_isbn13(text)
+    if digits is None:
+        raise ValueError("no ISBN-13: thirteen digits that begin with 978 or 979, the last of them the check digit")
+    return digits
+
+
 def check_ten(nine: str) -> str:
     """The last character of the ISBN-10 that begins with these nine digits."""
     remainder = -_weighed(nine, TEN_WEIGHTS) % 11

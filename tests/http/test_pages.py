@@ -1,4 +1,4 @@
-"""/docs works without a network."""
+"""Pages for people: /docs works without a network, and each problem has its page."""
 
 import re
 
@@ -24,3 +24,15 @@ async def test_the_assets_of_docs_are_served(client: AsyncClient) -> None:
 async def test_docs_show_this_services_document(client: AsyncClient) -> None:
     assert "'/openapi.json'" in (await client.get("/docs")).text
     assert (await client.get("/openapi.json")).json()["info"]["title"] == "Shelfmark"
+
+
+async def test_each_type_of_problem_has_its_page(client: AsyncClient) -> None:
+    refused = (await client.get("/v1/books?ratings_count=7")).json()
+    page = await client.get(refused["type"])
+    assert page.status_code == 200
+    assert page.text.startswith("# ")
+
+
+async def test_a_page_that_nobody_wrote(client: AsyncClient) -> None:
+    answer = await client.get("/problems/nothing")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

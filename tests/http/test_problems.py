@@ -7,7 +7,7 @@ from fastapi import FastAPI, HTTPException
 from httpx import ASGITransport, AsyncClient
 from structlog.testing import capture_logs
 
-from service.http import problems
+from service.http import layers, problems
 from tests.http.conftest import refused
 
 SECRET = "SELECT * FROM members"
@@ -18,6 +18,7 @@ def broken() -> FastAPI:
     """An application with every way to go wrong."""
     app = FastAPI()
     problems.install(app)
+    app.add_middleware(layers.Answering)
 
     @app.get("/mistake")
     async def mistake() -> None:
@@ -62,11 +63,11 @@ async def test_an_unknown_path_is_not_found(client: AsyncClient) -> None:
 async def test_another_method_is_refused_with_those_that_work(client: AsyncClient) -> None:
     answer = await client.put("/v1/books/1", json={})
     assert "PUT" in refused(answer, 405, "method-not-allowed")["detail"]
-    assert answer.headers["allow"] == "GET, PATCH, DELETE"
+    assert answer.headers["allow"] == "GET, HEAD, PATCH, DELETE"
 
 
 async def test_a_collection_takes_get_and_post(client: AsyncClient) -> None:
-    assert (await client.delete("/v1/books")).headers["allow"] == "GET, POST"
+    assert (await client.delete("/v1/books")).headers["allow"] == "GET, HEAD, POST"
 
 
 async def test_a_mistake_shows_its_id_and_logs_the_rest(caller: AsyncClient) -> None:

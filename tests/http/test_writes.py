@@ -45,7 +45,7 @@ async def test_the_database_gives_the_defaults(client: AsyncClient, author: Auth
 
 
 async def test_a_change_touches_only_what_it_names(client: AsyncClient) -> None:
-    book = await BookFactory.create(isbn13="9780000000001", attributes={"shelf": 1})
+    book = await BookFactory.create(isbn13="9780000000002", attributes={"shelf": 1})
     answer = await client.patch(f"/v1/books/{book.id}", json={"isbn13": None, "title": "New"})
     row = (await client.get(f"/v1/books/{book.id}")).json()
     assert (answer.status_code, answer.content) == (204, b"")
@@ -93,8 +93,8 @@ def silent(problem: dict[str, Any]) -> None:
 
 
 async def test_a_duplicate_names_its_member(client: AsyncClient, author: Author) -> None:
-    await BookFactory.create(isbn13="9780000000001")
-    answer = await client.post("/v1/books", json={"title": "It", "author_id": author.id, "isbn13": "9780000000001"})
+    await BookFactory.create(isbn13="9780000000002")
+    answer = await client.post("/v1/books", json={"title": "It", "author_id": author.id, "isbn13": "9780000000002"})
     problem = refused(answer, 409, "conflict")
     assert problem["fields"] == ["isbn13"]
     silent(problem)
@@ -260,13 +260,13 @@ async def test_a_batch_tells_every_value_that_cant_be_stored(client: AsyncClient
 
 @pytest.mark.parametrize(
     ("spoilt", "status"),
-    [({"isbn13": "1"}, 409), ({"author_id": 987654}, 422)],
+    [({"isbn13": "9780306406157"}, 409), ({"author_id": 987654}, 422)],
 )
 async def test_a_batch_is_all_or_nothing(
     client: AsyncClient, database: Bound, author: Author, spoilt: dict[str, Any], status: int
 ) -> None:
     row = {"title": "A", "author_id": author.id}
-    rows = [{**row, "isbn13": "1"}, row, {**row, **spoilt}, {**row, "author_id": 0}]
+    rows = [{**row, "isbn13": "9780306406157"}, row, {**row, **spoilt}, {**row, "author_id": 0}]
     problem = refused(
         await client.post("/v1/books:batch", json={"data": rows}), status, "conflict" if status == 409 else "value-refused"
     )
