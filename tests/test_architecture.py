@@ -33,11 +33,12 @@ MAY_USE_THE_ENVIRONMENT = {
 TESTED_ELSEWHERE = {
     "service/errors.py": "tests/http/test_problems.py",  # as a client meets them
     "service/http/serve.py": "tests/http/test_lists.py",  # and test_writes.py beside it
+    "service/http/table.py": "tests/http/test_lists.py",  # and test_writes.py beside it
+    "service/jobs/rejecting.py": "tests/jobs/test_importing.py",
+    "service/jobs/staging.py": "tests/jobs/test_importing.py",
     "service/local/daemons.py": "tests/local/test_servers.py",
     "service/migrations/failures.py": "tests/migrations/test_running.py",
     "service/migrations/op.py": "tests/migrations/test_triggers.py",
-    "service/tables/authors.py": "tests/test_every_table.py",
-    "service/tables/books.py": "tests/test_every_table.py",
 }
 NO_MODULE_OF_THEIR_OWN = {
     "tests/test_architecture.py": "speaks of all modules",

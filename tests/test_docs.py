@@ -16,7 +16,7 @@ from typer.main import get_command
 from service.cli import app as commands
 from service.db import faults
 from service.errors import Internal, Problem
-from service.http import problems
+from service.http import layers, problems
 from service.settings import Settings, load, variable
 from tests.docs.newcomer import Newcomer, newcomer
 from tests.docs.pages import ROOT, anchors, bodies, links, prints, steps
@@ -109,6 +109,7 @@ def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> No
 async def test_a_mistake_of_the_service_is_shown_as_it_comes() -> None:
     app = FastAPI()
     problems.install(app)
+    app.add_middleware(layers.Answering)
 
     @app.get("/")
     async def mistaken() -> None:
