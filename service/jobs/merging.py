@@ -8,7 +8,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, Table, and_, exists, func, insert, literal, not_, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Subquery,
+    and_,
+    exists,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 from sqlalchemy.exc import DBAPIError
@@ -22,11 +38,11 @@ TRIES = 4
 UNIQUE = "23505"
 PASSING = {"40001", "40P01", "55P03", UNIQUE}  # serialization, deadlock, lock timeout, another writer's row
 BLAMED = ("22", "23", "54")  # classes of SQLSTATE that a row's own values bring about
-PLANNING = {
+PLANNING = {  # plan_cache_mode stays as it is: custom plans would be made for the check of each foreign key, row by row, as well
     "enable_hashjoin": "off",  # a window finds its rows by index; the table behind it may have grown a thousandfold
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
-    "plan_cache_mode": "force_custom_plan",
+    "enable_material": "off",  # nor does it walk a list that was empty when statistics were last taken
 }
 
 
@@ -199,15 +215,21 @@ class Merge:
         return select(*(value.label(name) for name, value in values.items()), staging.line).select_from(joined).where(window)
 
     def _update(self, window: ColumnElement[bool]) -> Any:
+        """Change the rows that differ, each looked up by its key: statistics that don't know the source can't turn that around."""
         table, rows = self._staging.declared.table, self._rows(window).subquery("rows")
-        return update(table).where(self._differs(table, rows)).values(self._new(table, rows))
+        there, primary = table.alias("there"), table.primary_key.columns.keys()
+        keys = (there.c[name].label(f"import_{name}") for name in primary)
+        found = select(*keys).where(self._differs(there, rows)).limit(1).lateral("found")
+        changed = select(rows, *found.c).select_from(rows.join(found, true())).subquery("changed")
+        same = (table.c[name] == changed.c[f"import_{name}"] for name in primary)
+        return update(table).where(*same).values(self._new(table, changed))
 
-    def _new(self, table: Table, rows: Subquery) -> dict[str, ColumnElement[Any]]:
+    def _new(self, table: FromClause, rows: Subquery) -> dict[str, ColumnElement[Any]]:
         """The columns that a merge may change, as the staged rows have them."""
         identity = self._staging.declared.identity
         return {name: column for name, column in rows.c.items() if name not in identity and name in table.columns}
 
-    def _differs(self, table: Table, rows: Subquery) -> ColumnElement[bool]:
+    def _differs(self, table: FromClause, rows: Subquery) -> ColumnElement[bool]:
         """Whether a row of the table is the one that a staged row means, and not just so."""
         differs = or_(*(table.c[name].is_distinct_from(column) for name, column in self._new(table, rows).items()))
         return and_(*(table.c[name] == rows.c[name] for name in self._staging.declared.identity), differs)

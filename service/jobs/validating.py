@@ -21,7 +21,7 @@ PLANS = 1000
 SHOWN = 60
 
 
-class Refused(Exception):  # noqa: N818 - a record that is refused is no error of the program
+class Refused(Exception):
     """A record that can't become a row; the message is a sentence for people."""
 
 

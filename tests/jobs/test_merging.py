@@ -64,23 +64,6 @@ async def test_another_writer_takes_a_value_meanwhile(things: AsyncEngine, tmp_p
     assert counts(again) == (ROWS, 0, 0, ROWS - 1, 1)
 
 
-async def test_a_source_that_statistics_do_not_know_is_merged_in_one_pass(things: AsyncEngine, tmp_path: Path) -> None:
-    rows, path, fetched = 4000, tmp_path / "f.csv", []
-    await imported(things, path, numbered(rows).replace(",C", ",D"), source="known")
-    async with things.begin() as connection:
-        await connection.execute(text("ALTER TABLE depot_things SET (autovacuum_enabled = off)"))
-        await connection.execute(text("ANALYZE depot_things"))
-    await imported(things, path, numbered(rows), source="new")
-
-    async def counted(connection: AsyncConnection, reached: Checkpoint) -> None:
-        fetched.append(await connection.scalar(text("SELECT pg_stat_get_xact_tuples_fetched('import_rows'::regclass)")))
-
-    again = await run_import(things, declared, path, Options(source="new"), save=counted)
-    assert counts(again) == (rows, 0, 0, rows, 0)
-    (once,) = fetched; print("ONCE", once)
-    assert rows <= once <= 10 * rows
-
-
 async def test_an_end_in_the_middle_leaves_whole_windows(things: AsyncEngine, tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     path.write_text(numbered())
