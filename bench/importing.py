@@ -23,10 +23,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.tables.sample import write
 from service import schema
 from service.jobs.importing import Options, run_import
 from service.jobs.shaping import chosen
+from service.tables.sample import write
 
 COLUMNS = "isbn13, author_id, title, language, published_year, ratings_count, attributes, source, source_key"
 KILOBYTES_PER_MEGABYTE = 1024
