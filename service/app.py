@@ -58,6 +58,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         database or Database.connect(database_url(loaded), loaded),
         Signer(loaded.signing(), loaded.cursor_seconds),
         _redis(loaded),
+        {kind: settings.section(kind) for kind in schema.sections()},
     )
     app.state.owned = database is None
     problems.install(app)
@@ -89,6 +90,9 @@ async def _check(database: Database) -> None:
     for model in schema.models():
         for line in idle(model):
             log.warning("an index serves no question", hint=line)
+    for router in schema.routers():
+        for line in router.undeletable():
+            log.warning("a table has no DELETE route", hint=line)
     try:
         async with database.reading() as session:
             encoding, folded = (await session.execute(text(ENCODING_SQL))).one()

@@ -81,6 +81,12 @@ class InvalidQuestion(Problem):
     slug, title, status = "invalid-question", "A parameter can't be understood", 422
 
 
+class TooManyMatches(Problem):
+    """A search that finds more rows than a search may find, or takes too long to know."""
+
+    slug, title, status = "too-many-matches", "The search finds too much", 422
+
+
 class InvalidCursor(Problem):
     """A cursor that is damaged, expired, or was given for another question."""
 

@@ -3,19 +3,21 @@
 Tables are found, not listed: each module in `service/tables/` is imported once, in alphabetical order.
 """
 
+import datetime
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import TextIO
 
 from sqlalchemy import MetaData
 
 from service import tables
 from service.db import Model
 from service.http.serve import Routes
+from service.settings import Section
 
-Sample = Callable[[TextIO, int], None]
+Sample = Callable[[int, datetime.date], Iterable[str]]
+"""The statements that fill a table with invented rows, for a size and for the day on which they are seen."""
 
 
 def modules(package: ModuleType = tables) -> list[ModuleType]:
@@ -50,5 +52,11 @@ def served() -> list[str]:
 
 
 def samples() -> dict[str, Sample]:
-    """Table -> what writes an invented sample of it: the `SAMPLES` of the table files."""
-    return {table: write for module in modules() for table, write in getattr(module, "SAMPLES", {}).items()}
+    """Table -> what fills it with invented rows, in the order in which they are filled: the `SAMPLES` of the table files."""
+    return {table: sample for module in modules() for table, sample in getattr(module, "SAMPLES", {}).items()}
+
+
+def sections() -> list[type[Section]]:
+    """The settings that table files declare for themselves, in the order of the files' names."""
+    declared = (value for module in modules() for value in vars(module).values() if isinstance(value, type))
+    return list(dict.fromkeys(value for value in declared if issubclass(value, Section) and value is not Section))

@@ -3,11 +3,11 @@
 Names carry the prefix `SHELFMARK_`, but for the four that every host sets by their customary names: `DATABASE_URL`,
 `DATABASE_URL_DIRECT`, `REDIS_URL` and `WEB_CONCURRENCY`. A file `.env` in the working directory is read too; the environment
 wins. A variable that is set to nothing counts as not set. `docs/reference/settings.md` and `.env.example` list the same settings,
-and a test holds the three together.
+and a test holds the three together. A table file may declare a `Section` of its own; it is read here too.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -23,11 +23,13 @@ READS_AS = "can't be read; a special character in the password is written as %40
 Name = AliasChoices
 
 
-class Settings(BaseSettings):
-    """What can be set, and what is so when nothing is."""
+class Section(BaseSettings):
+    """Settings that belong together. A table file declares its own, with a prefix of their own, and is handed them.
+
+    Made by `section()`, which reads the environment; `model_construct()` gives the defaults alone.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix="SHELFMARK_",
         env_file=".env",
         env_file_encoding="utf-8",
         env_ignore_empty=True,
@@ -35,6 +37,15 @@ class Settings(BaseSettings):
         frozen=True,
         use_attribute_docstrings=True,
     )
+
+
+K = TypeVar("K", bound=Section)
+
+
+class Settings(Section):
+    """What can be set, and what is so when nothing is."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFMARK_")
 
     database_url: SecretStr | None = Field(None, validation_alias=Name("DATABASE_URL", "database_url"))
     """The PostgreSQL database, `postgresql://user:password@host:5432/name`. Unset: the one that `shelfmark up` runs, if it does."""
@@ -85,6 +96,8 @@ class Settings(BaseSettings):
     """Rows that one `:batch` may carry."""
     count_most: int = Field(10_000, ge=1, le=1_000_000)
     """Rows at which `count=capped` stops counting."""
+    search_most: int = Field(1000, ge=1, le=10_000)
+    """Rows that a search may find. One that finds more is refused."""
     cursor_seconds: int = Field(86_400, ge=60)
     """Seconds for which a cursor can be used."""
     sample_books: int = Field(2000, ge=0, le=1_000_000)
@@ -154,10 +167,11 @@ class Settings(BaseSettings):
         return tuple(secret.get_secret_value().encode() for secret in self.secrets)
 
 
-def variable(field: str) -> str:
+def variable(field: str, kind: type[Section] = Settings) -> str:
     """The environment variable that sets a field, for messages and docs."""
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"SHELFMARK_{field.upper()}"
+    alias = kind.model_fields[field].validation_alias
+    prefix = kind.model_config.get("env_prefix", "")
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{prefix}{field.upper()}"
 
 
 def load(**given: object) -> Settings:
@@ -166,11 +180,21 @@ def load(**given: object) -> Settings:
     Raises:
         SetupError: a value can't be used; the message names the variable, never the value.
     """
+    return section(Settings, **given)
+
+
+def section(kind: type[K], **given: object) -> K:
+    """A section of the settings, from the environment and `.env`; what is given by name wins.
+
+    Raises:
+        SetupError: a value can't be used; the message names the variable, never the value.
+    """
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return kind(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [
-            f"{_where(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in error.errors(include_input=False)
+            f"{_where(kind, found['loc'])}: {found['msg'].removeprefix('Value error, ')}"
+            for found in error.errors(include_input=False)
         ]
         raise SetupError("The settings can't be used:\n  " + "\n  ".join(lines)) from None
     except UnicodeDecodeError:
@@ -179,6 +203,6 @@ def load(**given: object) -> Settings:
         raise SetupError(f".env can't be read: {error.strerror}. Correct its access rights, or remove it.") from None
 
 
-def _where(location: tuple[int | str, ...]) -> str:
+def _where(kind: type[Section], location: tuple[int | str, ...]) -> str:
     name = str(location[0]) if location else "several together"
-    return variable(name) if name in Settings.model_fields else name
+    return variable(name, kind) if name in kind.model_fields else name

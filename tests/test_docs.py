@@ -13,11 +13,12 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
+from service import schema
 from service.cli import app as commands
-from service.db import faults
+from service.db import faults, searching
 from service.errors import Internal, Problem
 from service.http import layers, problems
-from service.settings import Settings, load, variable
+from service.settings import Section, Settings, load, section, variable
 from tests.docs.newcomer import Newcomer, newcomer
 from tests.docs.pages import ROOT, anchors, bodies, links, prints, steps
 
@@ -25,8 +26,18 @@ pytestmark = pytest.mark.xdist_group("docs")
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-SERVED = sorted([DOCS / "guides" / "indexes.md", DOCS / "guides" / "paging.md", *(DOCS / "problems").glob("*.md")])
+SERVED = sorted(
+    [
+        DOCS / "guides" / "indexes.md",
+        DOCS / "guides" / "lending.md",
+        DOCS / "guides" / "paging.md",
+        DOCS / "guides" / "searching.md",
+        *(DOCS / "problems").glob("*.md"),
+    ]
+)
 PROBLEMS = sorted((kind for kind in Problem.__subclasses__() if kind.__module__ == Problem.__module__), key=lambda kind: kind.slug)
+SECTIONS: tuple[type[Section], ...] = (Settings, *schema.sections())
+SETTINGS = [(kind, name, field) for kind in SECTIONS for name, field in kind.model_fields.items()]
 SUBCOMMANDS: dict[str, Any] = dict(get_command(commands).commands)  # type: ignore[attr-defined]
 
 
@@ -59,6 +70,11 @@ def test_tutorial(someone: Newcomer) -> None:
         "tests/tables/test_publishers.py",
         "contract.json",
     }
+
+
+def test_your_own_tables(someone: Newcomer) -> None:
+    someone.follow(steps(DOCS / "guides" / "your-own-tables.md"))
+    assert "book" not in "".join(path.read_text().lower() for path in (someone.folder / "service" / "tables").glob("*.py"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -102,6 +118,7 @@ def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> No
         "overloaded": faults.BUSY,
         "storage-full": faults.FULL,
         "timed-out": faults.SLOW,
+        "too-many-matches": searching.TOO_MANY.format(most=1000),
         "unavailable": faults.AWAY,
     }
 
@@ -123,20 +140,20 @@ async def test_a_mistake_of_the_service_is_shown_as_it_comes() -> None:
 
 def test_settings_page_lists_the_settings() -> None:
     shown = re.findall(r"^\| `[A-Z].*", (DOCS / "reference" / "settings.md").read_text(), flags=re.MULTILINE)
-    assert shown == [_row(name, field) for name, field in Settings.model_fields.items()]
+    assert shown == [_row(kind, name, field) for kind, name, field in SETTINGS]
 
 
 def test_env_example_lists_the_settings() -> None:
     blocks = (ROOT / ".env.example").read_text().strip().split("\n\n")[1:]
-    assert blocks == [
-        f"# {field.description}\n# {variable(name)}={_default(field)}" for name, field in Settings.model_fields.items()
-    ]
+    assert blocks == [f"# {field.description}\n# {variable(name, kind)}={_default(field)}" for kind, name, field in SETTINGS]
 
 
 def test_env_example_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(re.sub(r"^# (?=[A-Z_]+=)", "", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     assert load(_env_file=file) == load(_env_file=None)
+    for kind in schema.sections():
+        assert section(kind, _env_file=file) == kind.model_construct()
 
 
 def test_every_command_and_option_is_in_the_reference() -> None:
@@ -169,10 +186,10 @@ def _exists(page: Path, address: str) -> bool:
     return target.exists() and (not anchor or anchor in anchors(target))
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _row(kind: type[Section], name: str, field: FieldInfo) -> str:
     """A setting as its row in the reference."""
-    default = _default(field)
-    return f"| `{variable(name)}` | {f'`{default}`' if default else 'unset'} | {_range(field) or '&nbsp;'} | {field.description} |"
+    default = f"`{_default(field)}`" if _default(field) else "unset"
+    return f"| `{variable(name, kind)}` | {default} | {_range(field) or '&nbsp;'} | {field.description} |"
 
 
 def _default(field: FieldInfo) -> str:

@@ -9,7 +9,7 @@ from service import schema, tables
 from service.db import Model
 from service.http.serve import Routes
 
-FILES = sorted(path.stem for path in Path(tables.__path__[0]).glob("*.py") if path.stem != "__init__")
+FILES = sorted(path.stem for path in Path(tables.__path__[0]).iterdir() if path.stem.strip("_") == path.stem)
 
 
 def test_each_file_is_imported_once() -> None:

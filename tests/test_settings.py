@@ -5,13 +5,16 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
+from service import schema
 from service.errors import SetupError
-from service.settings import Settings, load, variable
+from service.settings import Section, Settings, load, section, variable
 
 CUSTOMARY = {"database_url", "database_url_direct", "redis_url", "web_concurrency"}
-UNITS = re.compile(r"\b(milliseconds|seconds|connections|rows|values|processes|port|books)\b", re.IGNORECASE)
+UNITS = re.compile(r"\b(milliseconds|days|times|loans|seconds|connections|rows|values|processes|port|books)\b", re.IGNORECASE)
+SECTIONS: tuple[type[Section], ...] = (Settings, *schema.sections())
 SECRET = "0123456789abcdef" * 2
 LATER = "fedcba9876543210" * 2
 
@@ -23,10 +26,10 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("field", Settings.model_fields)
-def test_described(field: str) -> None:
+@pytest.mark.parametrize(("kind", "field"), [(kind, field) for kind in SECTIONS for field in kind.model_fields])
+def test_described(kind: type[Section], field: str) -> None:
     """Each has a sentence, and a number says what it counts."""
-    found = Settings.model_fields[field]
+    found = kind.model_fields[field]
     assert found.description
     assert found.description.endswith(".")
     assert "  " not in found.description
@@ -184,6 +187,33 @@ def test_an_env_file_that_is_no_text(directory: Path) -> None:
     (directory / ".env").write_bytes(b"SHELFMARK_PORT=\xff")
     with pytest.raises(SetupError, match=r"^\.env can't be read: it is not UTF-8"):
         load()
+
+
+class Fines(Section):
+    """Settings as a table file declares them."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFMARK_FINES_")
+
+    most: int = Field(5, ge=1)
+    """Fines at the most."""
+
+
+def test_a_section_is_read_by_its_own_prefix(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the environment and from `.env`, like all others."""
+    (directory / ".env").write_text("SHELFMARK_FINES_MOST=7")
+    assert section(Fines).most == 7
+    monkeypatch.setenv("SHELFMARK_FINES_MOST", "8")
+    monkeypatch.setenv("SHELFMARK_MOST", "9")
+    assert section(Fines).most == 8
+    assert section(Fines, most=6).most == 6
+    assert variable("most", Fines) == "SHELFMARK_FINES_MOST"
+
+
+def test_a_section_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its value can't be used."""
+    monkeypatch.setenv("SHELFMARK_FINES_MOST", "hunter2")
+    with pytest.raises(SetupError, match=r"SHELFMARK_FINES_MOST: .*valid integer"):
+        section(Fines)
 
 
 def test_settings_stay_as_they_are() -> None:

@@ -1,5 +1,6 @@
 """The command `shelfmark`. Each subcommand says what it does in its help; a mistake ends in a sentence and exit code 2."""
 
+import datetime
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -77,6 +78,21 @@ def import_(
     from service.jobs.importing import Options
 
     run(table, file, Options(source=source, format=cast("Format | None", form), rejects=rejects, dry_run=dry_run))
+
+
+@app.command()
+def sample(
+    books: Annotated[
+        int, typer.Option("--books", "--rows", min=1, max=1_000_000, help="How large it becomes; the library counts books.")
+    ] = 10_000,
+    until: Annotated[
+        datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day on which it is seen; 2026-09-01 if not given.")
+    ] = None,
+) -> None:
+    """Fill an empty database with invented rows, the same each time: all of them, or none if it is interrupted."""
+    from service.cli.sampling import run
+
+    run(books, until.date() if until else None)
 
 
 @app.command()

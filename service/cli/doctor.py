@@ -128,9 +128,16 @@ async def _of_schema(database: Database, url: str) -> AsyncIterator[Finding]:
         )
     for sentence in await missing(database, schema.metadata()):
         yield Finding(good=False, text=sentence)
+    for line in _of_tables():
+        yield Finding(good=False, text=line)
+
+
+def _of_tables() -> Iterator[str]:
+    """What the declared indexes leave out."""
     for model in schema.models():
-        for line in idle(model):
-            yield Finding(good=False, text=line)
+        yield from idle(model)
+    for router in schema.routers():
+        yield from router.undeletable()
 
 
 async def _redis(loaded: Settings) -> AsyncIterator[Finding]:

@@ -1,4 +1,4 @@
-"""`shelfmark up`: everything on this machine, from nothing to three curl lines that work."""
+"""`shelfmark up`: everything on this machine, from nothing to requests that work."""
 
 import signal
 import socket
@@ -9,11 +9,12 @@ from typing import Any
 import uvicorn
 from rich.console import Console
 
-from service import local, migrations, settings
+from service import local, migrations, schema, settings
 from service.app import PREFIX, create_app
 from service.cli.ports import free_port, origin
 from service.cli.sampling import fill
 from service.cli.serving import web
+from service.cli.welcome import welcome
 from service.local.visiting import visiting
 from service.settings import Settings
 from service.telemetry import configure_logging
@@ -39,7 +40,8 @@ def run(**options: Any) -> None:
         migrations.upgrade(servers.database_url)
         fill(servers.database_url, loaded.sample_books, console)
         configure_logging(loaded)
-        _Announcing(uvicorn.Config(create_app(loaded), **web(loaded), log_level="warning"), welcome(loaded)).run()
+        told = welcome(origin(loaded.host, loaded.port), PREFIX, schema.routers())
+        _Announcing(uvicorn.Config(create_app(loaded), **web(loaded), log_level="warning"), told).run()
 
 
 def _hear_signals() -> None:
@@ -81,17 +83,3 @@ class _Announcing(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             console.print(self.welcome)
-
-
-def welcome(loaded: Settings) -> str:
-    """What `up` prints when it is ready: where the docs are, and three requests to try."""
-    base = origin(loaded.host, loaded.port)
-    tries = (
-        ("the newest books", f"{PREFIX}/books?limit=3"),
-        ("one author's books, newest first, in two members", f"{PREFIX}/books?author_id=1&fields=id,title&limit=3"),
-        ("what no index serves, refused with the line that would serve it", f"{PREFIX}/books?ratings_count=7"),
-    )
-    lines = [f"  curl -s '{base}{path}'   # {meaning}" for meaning, path in tries]
-    return "\n".join(
-        ["", f"Shelfmark serves on {base}", f"The API is documented at {base}/docs", "", "Try:", *lines, "", "Ctrl-C ends it."]
-    )

@@ -10,8 +10,9 @@ from typing import Literal
 
 from service.contract.path import Contract, Key, Path, Term
 from service.contract.question import FOLDED, Question, Sort
+from service.contract.search import alone, serves
 
-Kind = Literal["list", "one", "many"]
+Kind = Literal["list", "one", "many", "search"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,8 @@ class Choice:
     """A path, and how to walk it.
 
     Attributes:
-        kind: a list in an order, at most one row, or all rows with one of several values of a unique key.
-        keys: all keys of the path, as the scan meets them: reversed when it goes backward.
+        kind: a list in an order, at most one row, all rows with one of several values of a unique key, or what a search finds.
+        keys: all keys of the path, as the scan meets them: reversed when it goes backward; a search's path has none.
         lead: how many of them the question's equalities fix.
         order: the question's completed order without the fixed keys: what a cursor's values stand for.
     """
@@ -39,16 +40,27 @@ class Choice:
 
 def choose(contract: Contract, question: Question) -> Choice | None:
     """The path for a question, or None where none serves all of it. Of several: most equalities, then the name."""
+    if question.searches:
+        return _search(contract, question)
     order = completed(contract, question)
     fits = [choice for path in contract.paths for choice in _fits(contract, path, question, order)]
     return min(fits, key=lambda choice: (-choice.lead, choice.path.name), default=None)
+
+
+def _search(contract: Contract, question: Question) -> Choice | None:
+    if not alone(question):
+        return None
+    found = sorted(path.name for path in contract.searches if serves(path, question.searches[0]))
+    order = tuple(map(Sort, contract.primary))
+    return Choice(Path(found[0], ()), "search", (), 0, order) if found else None
 
 
 def completed(contract: Contract, question: Question) -> tuple[Sort, ...]:
     """The question's whole order: down to the primary key, without what its equalities fix."""
     if question.equals.keys() >= set(contract.primary):
         return ()  # at most one row
-    asked = contract.default_order if question.sort is None else question.sort
+    default = () if question.searches else contract.default_order
+    asked = default if question.sort is None else question.sort
     order: list[Sort] = []
     for sort in (*asked, *(Sort(name, bool(asked) and asked[-1].descending) for name in contract.primary)):
         seen = {key.name for key in order}

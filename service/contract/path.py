@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from service.contract.question import Sort
+from service.contract.search import SearchPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Contract:
         paths: in any order.
         default_order: the order of a list when nobody says `sort`; empty: the primary key.
         nullable: names that may be NULL, whether or not an index has them.
+        searches: its GIN indexes, apart from the paths: they give no order.
     """
 
     table: str
@@ -108,6 +110,7 @@ class Contract:
     paths: tuple[Path, ...]
     default_order: tuple[Sort, ...] = ()
     nullable: frozenset[str] = frozenset()
+    searches: tuple[SearchPath, ...] = ()
 
     def total(self, path: Path) -> bool:
         """Whether a path puts all its rows into one order: its keys end in the primary key, or are strictly unique."""

@@ -41,6 +41,24 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """What a search looks for.
+
+    Attributes:
+        name: where: `title__folded`, `attributes`.
+        operator: `icontains` or `has`.
+        value: a part of the text as the client wrote it, or a JSON object as text.
+    """
+
+    name: str
+    operator: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.name.removesuffix(FOLDED)}__{self.operator}="
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """Filters and an order.
 
@@ -49,17 +67,20 @@ class Question:
         ranges: at most one for each name.
         among: name -> the values it may have (`__in`).
         sort: the order asked for; None where nobody said.
+        searches: what is searched for; served only if there is nothing else.
     """
 
     equals: Mapping[str, Any] = field(default_factory=dict)
     ranges: tuple[Range, ...] = ()
     among: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     sort: tuple[Sort, ...] | None = None
+    searches: tuple[Sought, ...] = ()
 
     def __str__(self) -> str:
         parts = [spelled(name) + ("null" if value is None else "") for name, value in self.equals.items()]
         parts += [part for found in self.ranges for part in range_spelled(found)]
         parts += [f"{name}__in=" for name in self.among]
+        parts += map(str, self.searches)
         parts += [f"sort={joined(self.sort)}"] if self.sort else []
         return " & ".join(parts) or "everything"
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from service.contract.choose import choose, completed
 from service.contract.path import Contract, Key, Path
-from service.contract.question import FOLDED, Question, Sort, joined, range_spelled, spelled
+from service.contract.question import FOLDED, Question, Sort, Sought, joined, range_spelled, spelled
+from service.contract.search import alone
 from service.contract.served import Served, literal, served, shortened
 
 NAME_BYTES = 63  # PostgreSQL cuts longer names
@@ -41,6 +42,8 @@ def refuse(contract: Contract, question: Question) -> Refusal:
 
 def _nearest(contract: Contract, question: Question, offers: list[Served]) -> str | None:
     """What to change about the question itself, or about the same one asked whatever the case."""
+    if not question.searches:
+        offers = [offer for offer in offers if offer.kind != "search"] or offers
     near = [(_distance(contract, question, offer), _advice(contract, question, offer)) for offer in offers]
     folded = _folded(contract, question)
     if folded != question:
@@ -64,6 +67,7 @@ def _folded(contract: Contract, question: Question) -> Question:
         tuple(replace(found, name=fold(found.name)) if found.prefix is not None else found for found in question.ranges),
         question.among,
         question.sort and tuple(replace(sort, name=fold(sort.name)) for sort in question.sort),
+        question.searches,
     )
 
 
@@ -77,6 +81,8 @@ def _line_in_range_order(contract: Contract, question: Question) -> str | None:
 
 def index_line(contract: Contract, question: Question) -> str | None:
     """The `Index(...)` line, as it would stand in the class body of the model; None where one index can't serve the question."""
+    if question.searches:
+        return gin_line(contract.table, question.searches[0]) if alone(question) else None
     order = completed(contract, question)
     fixed = sorted(question.equals, key=lambda name: name in contract.primary)  # a total order ends in the primary key
     keys = (
@@ -87,6 +93,15 @@ def index_line(contract: Contract, question: Question) -> str | None:
     if choose(replace(contract, paths=(Path(name, keys),)), question) is None:
         return None
     return f'Index("{name}", {", ".join((*map(_body, fixed), *(_key(contract, sort) for sort in order)))})'
+
+
+def gin_line(table: str, sought: Sought) -> str:
+    """The line of the GIN index that would serve a search."""
+    column = sought.name.removesuffix(FOLDED)
+    name, gin = f"ix_{table}_search_{column}", 'postgresql_using="gin", postgresql_ops='
+    if sought.name.endswith(FOLDED):
+        return f'Index("{name}", {_body(sought.name)}.label("folded"), {gin}{{"folded": "gin_trgm_ops"}})'
+    return f'Index("{name}", {column}, {gin}{{"{column}": "jsonb_path_ops"}})'
 
 
 def _index_name(table: str, names: list[str]) -> str:
@@ -106,7 +121,7 @@ def _key(contract: Contract, sort: Sort) -> str:
 
 
 def _asked(contract: Contract, question: Question) -> str:
-    filters = Question(question.equals, question.ranges, question.among)
+    filters = replace(question, sort=None)
     order = completed(contract, question)
     parts = [str(filters)] if filters != Question() else []
     parts += [f"sort={joined(order)}"] if order and (question.sort or not question.among) else []
@@ -125,7 +140,7 @@ def _distance(contract: Contract, question: Question, offer: Served) -> tuple[fl
 
 def _differences(question: Question, offer: Served) -> tuple[list[str], list[str]]:
     """Filters that an offer needs besides, and those it has no room for, as parameters."""
-    given = {f"{name}__in=": {f"{name}__in="} for name in question.among}
+    given = {asked: {asked} for asked in (*(f"{name}__in=" for name in question.among), *map(str, question.searches))}
     for name, value in question.equals.items():
         asked = spelled(name)
         if value is None:
@@ -149,7 +164,7 @@ def _sorted(contract: Contract, question: Question, offer: Served) -> bool:
     if offer.kind == "one":
         return True
     if question.sort is None:
-        return offer.default or offer.kind == "many"
+        return offer.default or offer.kind in {"many", "search"}
     order = completed(contract, replace(question, equals=dict.fromkeys(offer.equals)))
     return joined(shortened(contract, order)) in offer.sorts
 

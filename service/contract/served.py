@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from service.contract.choose import Kind, choose
 from service.contract.path import Contract, Path
-from service.contract.question import FOLDED, Bound, Question, Range, Sort, joined, prefix_spelled, spelled
+from service.contract.question import FOLDED, Bound, Question, Range, Sort, Sought, joined, prefix_spelled, spelled
 
 SOME = object()  # stands for any value but NULL
 OPERATORS = ("gt", "gte", "lt", "lte")
@@ -19,7 +19,7 @@ class Served:
     """One combination that a path serves.
 
     Attributes:
-        kind: a list, at most one row, or the rows with one of several values.
+        kind: a list, at most one row, the rows with one of several values, or what a search finds.
         filters: the equalities that must be given, as parameters: `author_id=`, `returned_at=null`.
         ranges: the parameters of the one range that may be given besides.
         ranged: whether that range must be given.
@@ -57,12 +57,17 @@ def _joined_ranges(ranges: tuple[str, ...]) -> str:
 
 
 def served(contract: Contract) -> list[Served]:
-    """Every combination, lookups first, then lists; paths by name.
+    """Every combination, lookups first, then lists, then searches; paths by name.
 
     Lists that fix every key of their path are left out: they hold one row at most.
     """
     paths = sorted(contract.paths, key=lambda path: path.name)
-    return [one for path in paths for one in _lookups(contract, path)] + [one for path in paths for one in _lists(contract, path)]
+    searches = [
+        Served(path.name, "search", (str(Sought(path.key, path.operator, "")),), ())
+        for path in sorted(contract.searches, key=lambda path: path.name)
+    ]
+    lookups = [one for path in paths for one in _lookups(contract, path)]
+    return lookups + [one for path in paths for one in _lists(contract, path)] + searches
 
 
 def parameters(name: str, text: bool) -> tuple[str, ...]:

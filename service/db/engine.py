@@ -20,11 +20,13 @@ def reading_engine(url: str, settings: Settings) -> AsyncEngine:
 
     Parallel plans are off: rows of ranges put together by UNION ALL must come in the order of the ranges. Sorting is off: every
     list has an index that gives its order, but under a generic plan PostgreSQL may still expect few rows, collect all that an
-    equality matches, and sort them.
+    equality matches, and sort them. So is reading a whole table: for a search that it thinks common PostgreSQL would begin at the
+    table's first row, and read all of it where it is wrong.
     """
     options = _session(settings, settings.read_timeout_ms) | {
         "default_transaction_read_only": "on",
         "max_parallel_workers_per_gather": "0",
+        "enable_seqscan": "off",
         "enable_sort": "off",
         "enable_incremental_sort": "off",
     }

@@ -15,13 +15,15 @@ from sqlalchemy.orm import QueryableAttribute, selectinload
 
 from service.contract.choose import Choice, choose
 from service.contract.question import Question, Sort
+from service.contract.search import sought
 from service.db.estimate import estimated
 from service.db.faults import problem
 from service.db.model import Model, table_of
+from service.db.searching import FOUND, SEARCH_MOST, TOO_MANY, TOO_SLOW
 from service.db.session import Database, Unit
 from service.db.statements import Asked
 from service.db.surface import Surface, surface
-from service.errors import Internal, NotFound, Problem
+from service.errors import Internal, NotFound, Problem, TimedOut, TooManyMatches
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
@@ -33,9 +35,11 @@ class Page(list[M]):
 
     Attributes:
         last: the keys of the last row, in the order of the question's completed order; None where no row follows.
+        found: how many rows a search has found in all; None where nobody counted.
     """
 
     last: tuple[Any, ...] | None = None
+    found: int | None = None
 
 
 class Repository(Generic[M]):
@@ -98,6 +102,25 @@ class Repository(Generic[M]):
         question = Question(equals=equals, sort=order)
         return await self.ask(question, self._along(path, question), limit, after=after)
 
+    async def search(self, path: Index, text: str, *, limit: int = 50, after: Sequence[Any] | None = None) -> Page[M]:
+        """Rows that contain something, by primary key.
+
+        Args:
+            path: a GIN index of the model: `Book.search_title`.
+            text: a part of a text, or a JSON object as text.
+            limit: rows at the most.
+            after: the `last` of the page before.
+
+        Raises:
+            ValueError: the index serves no search, or has nothing to look for.
+            TooManyMatches: too many rows contain it.
+        """
+        found = next((found for found in self.surface.contract.searches if found.name == path.name), None)
+        if found is None:
+            raise ValueError(f"{path.name} serves no search")
+        question = Question(searches=(sought(found, text),))
+        return await self.ask(question, self._along(path, question), limit, after=after)
+
     async def ask(
         self,
         question: Question,
@@ -107,6 +130,7 @@ class Repository(Generic[M]):
         after: Sequence[Any] | None = None,
         columns: Sequence[str] | None = None,
         include: Sequence[QueryableAttribute[Any]] = (),
+        search_most: int = SEARCH_MOST,
     ) -> Page[M]:
         """The rows of a question that the contract serves.
 
@@ -117,19 +141,24 @@ class Repository(Generic[M]):
             after: the `last` of the page before.
             columns: the names to load; all where None.
             include: relations to load too, one more query for each.
+            search_most: rows that a search may find.
+
+        Raises:
+            TooManyMatches: a search found more, or took too long to know.
         """
-        of = self.surface
+        of, search = self.surface, choice.kind == "search"
         order = [sort.name for sort in choice.order]
         names = dict.fromkeys((*(columns or (attribute.key for attribute in of.model.__mapper__.column_attrs)), of.primary, *order))
         last = None if after is None else dict(zip(order, after, strict=True))
-        statement = Asked(of, question, choice).page(list(names), limit + 1, last)
-        expressions = [statement.selected_columns[name] for name in order]
-        async with self.database.reading() as session:
-            query = select(self._model, *expressions).from_statement(statement).options(*map(selectinload, include))
-            found = (await session.execute(query)).all()
+        statement = Asked(of, question, choice).page(list(names), limit + 1, last, search_most)
+        expressions = [statement.selected_columns[name] for name in (*order, *([FOUND] if search else ()))]
+        query = select(self._model, *expressions).from_statement(statement).options(*map(selectinload, include))
+        found = await self._rows(query, search_most if search else None)
         page = Page(row[0] for row in (found if choice.kind == "many" else found[:limit]))
-        if len(found) > limit and choice.kind == "list":
-            page.last = tuple(found[limit - 1][1:])
+        if len(found) > limit and choice.kind in {"list", "search"}:
+            page.last = tuple(found[limit - 1][1 : len(order) + 1])
+        if search and (found or after is None):
+            page.found = found[0][-1] if found else 0
         return page
 
     async def count(self, question: Question, choice: Choice, most: int) -> tuple[int, bool]:
@@ -215,6 +244,19 @@ class Repository(Generic[M]):
         async with self.database.writing() as unit:
             return list(await unit.session.scalars(upsert.returning(self._model), execution_options=ANEW))
 
+    async def _rows(self, query: Any, search_most: int | None) -> Sequence[Any]:
+        """The rows of a statement; all that a search has found, or none of them."""
+        try:
+            async with self.database.reading() as session:
+                found = (await session.execute(query)).all()
+        except TimedOut as error:
+            if search_most is None:
+                raise
+            raise TooManyMatches(TOO_SLOW) from error
+        if search_most is not None and found and found[0][-1] > search_most:
+            raise TooManyMatches(TOO_MANY.format(most=search_most), most=search_most)
+        return found
+
     @property
     def _primary(self) -> Any:
         return getattr(self.model, self.surface.primary)
@@ -236,7 +278,8 @@ class Repository(Generic[M]):
     def _along(self, path: Index, question: Question) -> Choice:
         contract = self.surface.contract
         paths = tuple(found for found in contract.paths if found.name == path.name)
-        choice = choose(replace(contract, paths=paths), question)
+        searches = tuple(found for found in contract.searches if found.name == path.name)
+        choice = choose(replace(contract, paths=paths, searches=searches), question)
         if choice is None:
             raise ValueError(f"{path.name} doesn't serve {question}")
         return choice

@@ -39,6 +39,7 @@ from service.contract.keyset import After, Branch, Condition, Equal, Null, after
 from service.contract.path import Key
 from service.contract.question import FOLDED, Question, Range
 from service.db.model import folded
+from service.db.searching import SEARCH_MOST, holds, searched
 from service.db.surface import Surface
 
 Rows = Select[Any] | CompoundSelect[Any]
@@ -53,17 +54,24 @@ class Asked:
     question: Question
     choice: Choice
 
-    def page(self, columns: Sequence[str], limit: int, last: Mapping[str, Any] | None = None) -> Rows:
+    def page(
+        self, columns: Sequence[str], limit: int, last: Mapping[str, Any] | None = None, search_most: int = SEARCH_MOST
+    ) -> Rows:
         """The rows of one page, in order.
 
         Args:
             columns: names to select; each comes under its own name.
             limit: rows at the most.
             last: name -> value of the row that the page follows; None for the first page.
+            search_most: rows that a search may find; see `searched`.
         """
-        wanted = [self.of.expressions[name].label(name) for name in columns]
+        if self.choice.kind == "search":
+            primary = self.of.primary
+            after_key = None if last is None else _bound(self.of, primary, last[primary])
+            return searched(self.of, self.question.searches[0], columns, limit=limit, after=after_key, most=search_most)
         if self.choice.kind == "many":
             return self._many(columns)
+        wanted = [self.of.expressions[name].label(name) for name in columns]
         branches: list[Branch] = [()] if last is None else after(self.choice.walked, last)
         selects = [self._branch(wanted, branch).limit(_literal(limit)) for branch in branches]
         if not selects:
@@ -103,6 +111,7 @@ class Asked:
             *(self._equal(name, value) for name, value in question.equals.items() if name not in self.choice.path.fixed),
             *(condition for found in question.ranges for condition in _range(of, _ahead(found, branch))),
             *(_among(of, name, values) for name, values in question.among.items()),
+            *(holds(of, sought) for sought in question.searches),
         ]
 
     def _equal(self, name: str, value: Any) -> ColumnElement[bool]:

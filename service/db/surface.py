@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Dialect, Index, String, Table, UniqueConstraint, inspect
+from sqlalchemy import Column, ColumnElement, Dialect, String, Table, UniqueConstraint, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import MappedColumn, Mapper
 from sqlalchemy.sql import operators
@@ -18,11 +18,14 @@ from sqlalchemy.types import TypeEngine
 
 from service.contract.path import Contract, Key, Path, Term
 from service.contract.question import FOLDED, Sort
+from service.contract.search import SearchPath
 from service.db.model import Model, folded, table_of
 from service.errors import SetupError
 
 Expression = ColumnElement[Any]
 MISSING = object()
+SEARCHES = {"gin_trgm_ops": ("icontains", True), "jsonb_path_ops": ("has", False)}
+"""Operator class of a GIN index -> how clients ask, and whether what it keeps is folded."""
 DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -54,8 +57,9 @@ class Surface:
         """The part of the surface that can be asked without naming a hidden column."""
         seen = {name for name in self.expressions if name.removesuffix(FOLDED) in visible}
         paths = tuple(path for path in self.contract.paths if seen.issuperset(path.names | {term.name for term in path.predicate}))
+        searches = tuple(path for path in self.contract.searches if path.key in seen)
         expressions = {name: self.expressions[name] for name in self.expressions if name in seen}
-        return replace(self, contract=replace(self.contract, paths=paths), expressions=expressions)
+        return replace(self, contract=replace(self.contract, paths=paths, searches=searches), expressions=expressions)
 
 
 @cache
@@ -76,7 +80,8 @@ def surface(model: type[Model]) -> Surface:
     found = [found for index in _indexes(table) if (found := _path(index, names, nullable, expressions))]
     predicates = {path.name: where for path, where in found if where is not None}
     order = tuple(_sort(model, element, names, nullable) for element in model.default_order)
-    contract = Contract(table.name, primary, tuple(path for path, _ in found), order, nullable)
+    searches = tuple(search for index in _indexes(table) if (search := _search(index, names)))
+    contract = Contract(table.name, primary, tuple(path for path, _ in found), order, nullable, searches)
     return Surface(model, contract, expressions, predicates)
 
 
@@ -136,6 +141,21 @@ def _path(
         tuple(term for term in terms if term),
         bool(options.get("nulls_not_distinct")),
     ), where
+
+
+def _search(index: _Declared, names: Mapping[str, str]) -> SearchPath | None:
+    """The search that a GIN index serves: one key, whole, of a class that keeps what is looked for."""
+    classes = [SEARCHES.get(of) for of in (index.options.get("ops") or {}).values()]
+    if (
+        index.options.get("using") != "gin"
+        or index.options.get("where") is not None
+        or len(index.elements) != 1
+        or not any(classes)
+    ):
+        return None
+    operator, wanted = next(found for found in classes if found)
+    key = names.get(_text(_unwrapped(index.elements[0])[0]))
+    return SearchPath(index.name, operator, key) if key and key.endswith(FOLDED) == wanted else None
 
 
 def _included(column: Any, names: Mapping[str, str]) -> str:
@@ -232,23 +252,38 @@ def idle(model: type[Model]) -> list[str]:
     ]
 
 
-def unled(model: type[Model]) -> list[str]:
+def unled(model: type[Model]) -> list[Column[Any]]:
     """Foreign keys that reference a model's table and lead no whole index: each delete would scan their tables.
 
     Returns:
-        One `table.column` for each; empty where rows can be deleted without a scan.
+        The first column of each; empty where rows can be deleted without a scan.
     """
     target = table_of(model)
+    referring = (key for table in target.metadata.tables.values() for key in table.foreign_key_constraints)
+    columns = [key.columns[0] for key in referring if key.referred_table is target]
+    return sorted((column for column in columns if not any(_leads(index, column) for index in _indexes(column.table))), key=str)
+
+
+def undeletable(model: type[Model]) -> list[str]:
+    """Why a table has no DELETE route.
+
+    Returns:
+        A sentence for each foreign key that stands in the way, with the line that would put it out of it.
+    """
+    name = table_of(model).name
     return [
-        f"{table.name}.{key.columns[0].name}"
-        for table in target.metadata.tables.values()
-        for key in table.foreign_key_constraints
-        if key.referred_table is target and not any(_leads(index, key.columns[0]) for index in table.indexes)
+        f"{column} refers to {name} and leads no whole index: each delete would scan {column.table.name}, so {name} has no DELETE "
+        f"route. Give {column.table.name} this index: {_leading(column)}"
+        for column in unled(model)
     ]
 
 
-def _leads(index: Index, column: Column[Any]) -> bool:
-    options = index.dialect_options["postgresql"]
-    first = next(iter(index.expressions))
-    plain = options.get("where") is None and options.get("using") in {None, "", False, "btree"}
-    return plain and isinstance(first, ColumnElement) and _unwrapped(first)[0] is column
+def _leading(column: Column[Any]) -> str:
+    """The line of a model that would have a column lead an index."""
+    keys = ", ".join((column.name, *(key.name for key in column.table.primary_key)))
+    return f'Index("ix_{column.table.name}_{column.name}", {keys})'
+
+
+def _leads(index: _Declared, column: Column[Any]) -> bool:
+    plain = index.options.get("where") is None and index.options.get("using") in {None, "", False, "btree"}
+    return plain and bool(index.elements) and _unwrapped(index.elements[0])[0] is column

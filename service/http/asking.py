@@ -3,6 +3,7 @@
 Everything that can't be understood is refused at once, each parameter with what it should have been.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,16 +11,20 @@ from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl
 
 import orjson
+from sqlalchemy import JSON
 
-from service.contract.question import FOLDED, Bound, Question, Range, Sort, joined
+from service.contract.question import FOLDED, Bound, Question, Range, Sort, Sought, joined
+from service.contract.search import described, pattern
+from service.db.fitting import misfit
 from service.db.surface import Surface
-from service.db.wire import Wire, wire
+from service.db.wire import Wire, sound, wire
 from service.errors import InvalidQuestion
 from service.settings import Settings
 
 Count = Literal["none", "estimated", "capped"]
 COMPARISONS = ("gt", "gte", "lt", "lte")
 TEXT = {"startswith": "", "iexact": FOLDED, "istartswith": FOLDED}
+SEARCHES = {"icontains", "has"}
 LAST_CHARACTER = "\U0010ffff"
 OWN = ("sort", "limit", "cursor", "fields", "include", "count")
 
@@ -51,11 +56,15 @@ class _Reader:
     equals: dict[str, Any] = field(default_factory=dict)
     ranges: dict[str, Range] = field(default_factory=dict)
     among: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    searches: list[Sought] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
 
     def filter(self, parameter: str, text: str) -> None:
         """Read one filter."""
         name, operator = split(self.of, parameter)
+        if operator in SEARCHES and name in self.of.expressions and not name.endswith(FOLDED):
+            self.searches.append(self._sought(name, operator, text))
+            return
         form = self._wire(name, operator)
         if operator in {"startswith", "istartswith"}:
             self._range(name + TEXT[operator], prefix=_bounded(form.parse(text)))
@@ -69,13 +78,25 @@ class _Reader:
         else:
             self.equals[name] = None if text == "null" else form.parse(text)
 
+    def _sought(self, name: str, operator: str, text: str) -> Sought:
+        if operator == "icontains":
+            if name + FOLDED not in self.of.expressions:
+                raise ValueError(f"{name} isn't text, so it has no __icontains")
+            return Sought(name + FOLDED, operator, pattern(sound(text)))
+        kind = self.of.type_of(name)
+        wrong = misfit(kind, json.loads(described(text))) if isinstance(kind, JSON) else "it isn't JSON, so it has no __has"
+        if wrong:
+            raise ValueError(wrong)
+        return Sought(name, operator, text)
+
     def _wire(self, name: str, operator: str | None) -> Wire:
         known = name in self.of.expressions and not name.endswith(FOLDED)
         form = wire(self.of.type_of(name)) if known else None
         if not known or operator not in {None, "in", *COMPARISONS, *TEXT}:
             raise ValueError(_unknown(self.of, name if known else None))
         if form is None:
-            raise ValueError("this column's values can't be written in a URL, so no filter takes it")
+            searched = f" but {name}__has=" if isinstance(self.of.type_of(name), JSON) else ""
+            raise ValueError(f"this column's values can't be written in a URL, so no filter takes it{searched}")
         if operator in TEXT and name + FOLDED not in self.of.expressions:
             raise ValueError(f"{name} isn't text, so it has no __{operator}")
         return form
@@ -139,7 +160,8 @@ def ask(
         raise InvalidQuestion(
             "; ".join(f"{wrong['parameter']}: {wrong['message']}" for wrong in reader.errors), errors=reader.errors
         )
-    question = Question(reader.equals, tuple(reader.ranges.values()), reader.among, own.pop("sort", None))
+    ranges, searches = tuple(reader.ranges.values()), tuple(reader.searches)
+    question = Question(reader.equals, ranges, reader.among, own.pop("sort", None), searches)
     return Asking(question, own.pop("limit", settings.page_size), **own)
 
 
@@ -195,7 +217,9 @@ def fingerprint(of: Surface, question: Question, order: Iterable[Sort]) -> bytes
         for found in question.ranges
     }
     equals = {name: dumped(of, name, value) for name, value in question.equals.items()}
-    return orjson.dumps([of.contract.table, equals, ranges, joined(tuple(order))], option=orjson.OPT_SORT_KEYS)
+    searches = [[str(sought), sought.value] for sought in question.searches]
+    asked = [of.contract.table, equals, ranges, joined(tuple(order)), *([searches] if searches else [])]
+    return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
 
 
 def dumped(of: Surface, name: str, value: Any) -> Any:
@@ -248,10 +272,9 @@ def _one_of(text: str, known: Sequence[str]) -> str:
 
 def _unknown(of: Surface, name: str | None) -> str:
     if name is not None:
-        text = tuple(TEXT) if name + FOLDED in of.expressions else ()
-        return (
-            f"unknown operator. After {name} there may stand {_listed(f'__{operator}' for operator in (*COMPARISONS, *text, 'in'))}"
-        )
+        text = (*TEXT, "icontains") if name + FOLDED in of.expressions else ()
+        operators = ("has",) if isinstance(of.type_of(name), JSON) else (*COMPARISONS, *text, "in")
+        return f"unknown operator. After {name} there may stand {_listed(f'__{operator}' for operator in operators)}"
     columns = [name for name in of.expressions if not name.endswith(FOLDED) and wire(of.type_of(name)) is not None]
     return f"unknown parameter. Filters are {_listed(columns)}; besides them {_listed(OWN)}"
 

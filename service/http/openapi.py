@@ -13,12 +13,13 @@ from service.http.schema import Schema
 from service.http.showing import Showing
 
 Parameter = dict[str, Any]
+SEARCHING = "A search (`__icontains`, `__has`) stands alone; its rows come by primary key. One that finds too many rows is refused."
 
 
 class Answered(Schema):
     """One combination of filters and order that a table answers."""
 
-    kind: str = Field(description="A list, at most one row, or the rows with one of several values.")
+    kind: str = Field(description="A list, at most one row, the rows with one of several values, or a search.")
     filters: list[str] = Field(description="Parameters that must be given.")
     ranges: list[str] = Field(description="Parameters of the one range that may be given besides.")
     ranged: bool = Field(description="Whether that range must be given.")
@@ -92,6 +93,7 @@ def listed(of: Surface) -> str:
             *lines,
             "",
             f"Without `sort`: `{order}`.",
+            *(["", SEARCHING] if of.contract.searches else []),
         ]
     )
 
@@ -152,6 +154,8 @@ def _meaning(name: str, operator: str) -> str:
         "startswith": f"{name} begins with this.",
         "iexact": f"{name} is this, whatever the case.",
         "istartswith": f"{name} begins with this, whatever the case.",
+        "icontains": f"{name} contains this, whatever the case: three letters or digits in a row at least. It stands alone.",
+        "has": f"{name} contains this JSON object. It stands alone.",
     }
     return meanings[operator]
 

@@ -12,7 +12,7 @@ from pydantic import create_model
 from starlette.responses import Response
 
 from service.db import Repository, surface
-from service.db.surface import unled
+from service.db.surface import undeletable
 from service.errors import (
     Conflict,
     InvalidBody,
@@ -24,6 +24,7 @@ from service.errors import (
     Overloaded,
     StorageFull,
     TimedOut,
+    TooManyMatches,
     Unavailable,
     UnsupportedMediaType,
     ValueRefused,
@@ -35,7 +36,7 @@ from service.http.showing import Showing
 from service.http.table import Table, answered
 
 BUSY = (Overloaded, TimedOut, Unavailable)
-READ = responses(NotServed, InvalidQuestion, InvalidCursor, *BUSY)
+READ = responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
 WRITE = responses(MalformedBody, Conflict, UnsupportedMediaType, InvalidBody, ValueRefused, StorageFull, *BUSY)
 ONE = responses(NotFound, InvalidQuestion)
 
@@ -46,13 +47,18 @@ class Routes(APIRouter):
     def __init__(self, table: Table, at: str, *, writable: bool) -> None:
         super().__init__(prefix=at, tags=[table.of.contract.table])
         self.table = table
-        self._undecided = writable
+        self.writable = writable
+        self._undecided = True
 
     def settle(self) -> None:
         """Decide whether rows can be deleted: known only once every table is, since each of them may refer to this one."""
-        if self._undecided and not unled(self.table.repository.model):
+        if self._undecided and self.writable and not self.undeletable():
             _deletes(self, self.table)
         self._undecided = False
+
+    def undeletable(self) -> list[str]:
+        """Why rows can be created and changed, but not deleted: a sentence for each foreign key that would be scanned for."""
+        return undeletable(self.table.repository.model) if self.writable else []
 
 
 def serve(

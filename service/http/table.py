@@ -57,7 +57,7 @@ class Table:
 
     def rows(self, request: Request) -> Repository[Any]:
         """The repository, over the application's database."""
-        return self.repository(service_of(request).database)
+        return service_of(request).repository(self.repository)
 
     def key(self, request: Request) -> Any:
         """The primary key in a route's path.
@@ -97,6 +97,7 @@ class Table:
             after=self._after(service, asking, choice, bound),
             columns=self.showing.columns(asking.fields, asking.include),
             include=self.showing.attributes(asking.include),
+            search_most=service.settings.search_most,
         )
         following = None if page.last is None else self._cursor(service, choice, bound, page.last)
         content: dict[str, Any] = {
@@ -104,7 +105,7 @@ class Table:
             "next": following,
         }
         if asking.count != "none":
-            content["count"] = await _counted(rows, asking, choice, service.settings.count_most)
+            content["count"] = await _counted(rows, asking, choice, service.settings.count_most, page.found)
         return answered(content, headers=_link(request, following))
 
     async def single(self, request: Request) -> Response:
@@ -149,7 +150,7 @@ class Table:
     def _after(self, service: Service, asking: Asking, choice: Choice, bound: bytes) -> list[Any] | None:
         if asking.cursor is None:
             return None
-        if choice.kind != "list":
+        if choice.kind not in {"list", "search"}:
             raise InvalidCursor("This question has one page. Leave out cursor=.")
         values = service.signer.open(bound, asking.cursor, time.time())
         try:
@@ -170,10 +171,12 @@ class Table:
         }
 
 
-async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: int) -> dict[str, Any]:
+async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: int, found: int | None) -> dict[str, Any]:
     """How many rows the question has, as far as the client asked to know."""
     if asking.count == "estimated":
         return {"value": await rows.estimate(asking.question, choice), "exact": False}
+    if found is not None:
+        return {"value": min(found, most), "exact": found <= most}
     value, exact = await rows.count(asking.question, choice, most)
     return {"value": value, "exact": exact}
 

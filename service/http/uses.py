@@ -1,6 +1,7 @@
 """What a route may ask for: `Uses[Books]` hands it a repository, `service_of(request)` everything that the application holds."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
@@ -8,25 +9,41 @@ from redis.asyncio import Redis
 
 from service.contract.cursor import Signer
 from service.db import Database, Repository
-from service.settings import Settings
+from service.settings import Section, Settings
+
+K = TypeVar("K", bound=Section)
+R = TypeVar("R", bound=Repository[Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one application holds, made in `service/app.py`."""
+    """What one application holds, made in `service/app.py`.
+
+    Attributes:
+        sections: the settings of table files, by their class.
+    """
 
     settings: Settings
     database: Database
     signer: Signer
     redis: Redis | None = None
+    sections: Mapping[type[Section], Section] = field(default_factory=dict)
+
+    def section(self, kind: type[K]) -> K:
+        """The settings that a table file declared."""
+        return cast("K", self.sections[kind])
+
+    def repository(self, kind: type[R]) -> R:
+        """A repository over the database. One that names settings as its `section` is handed them too."""
+        made: Any = kind
+        section = getattr(kind, "section", None)
+        return cast("R", made(self.database, self.section(section)) if section else made(self.database))
 
 
 def service_of(request: Request) -> Service:
     """The application's own things."""
     return cast("Service", request.app.state.service)
 
-
-R = TypeVar("R", bound=Repository[Any])
 
 if TYPE_CHECKING:
     Uses = Annotated[R, "a repository"]
@@ -37,6 +54,6 @@ else:
 
         def __class_getitem__(cls, repository: type[R]) -> Any:
             def made(request: Request) -> R:
-                return repository(service_of(request).database)
+                return service_of(request).repository(repository)
 
             return Annotated[repository, Depends(made)]

@@ -9,6 +9,7 @@ from service.contract.choose import Choice
 from service.contract.question import Question
 from service.plans.condition import Part, parts
 from service.plans.explain import Node
+from service.plans.searching import broken_search
 
 SCANS = {"Index Scan", "Index Only Scan"}
 BITMAPS = {"Bitmap Heap Scan", "Bitmap Index Scan"}
@@ -18,12 +19,16 @@ QUIET = {"Limit", "Append", "Result", "Subquery Scan"}
 def broken(plan: Node, question: Question, choice: Choice) -> list[str]:
     """What is wrong with the plan of a question, as sentences; empty where it is as promised.
 
-    A lookup of several values may collect them by bitmap and sort them: there are at most as many rows as values.
+    A lookup may collect its rows by bitmap, and sort those of several values: there are at most as many rows as values, though
+    PostgreSQL doesn't infer it from a unique index that is partial or has several keys.
     """
+    if choice.kind == "search":
+        return broken_search(plan, choice.path.name)
     many = choice.kind == "many"
+    bitmaps = BITMAPS if choice.kind != "list" else set()
     nodes = list(plan.walk())
-    scans = [node for node in nodes if node.kind in SCANS or (many and node.kind == "Bitmap Index Scan")]
-    allowed = QUIET | SCANS | (BITMAPS | {"Sort"} if many else set())
+    scans = [node for node in nodes if node.kind in SCANS or node.kind in bitmaps & {"Bitmap Index Scan"}]
+    allowed = QUIET | SCANS | bitmaps | ({"Sort"} if many else set())
     strange = [node for node in nodes if node.kind not in allowed and not _is_constant(node)]
     found = [f"a {node.kind} on {node.told.get('Relation Name', 'rows')}" for node in strange]
     found += [f"a filter after reading: {text}" for node in nodes for text in node.filters if not _is_constant(node)]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.processes import ALEMBIC, REPOSITORY, SECRET, SHELFMARK, run
 
-COMMANDS = ["up", "serve", "migrate", "import", "contract", "doctor"]
+COMMANDS = ["up", "serve", "migrate", "import", "sample", "contract", "doctor"]
 
 
 def test_help_names_every_command(scratch: Path) -> None:
@@ -27,7 +27,7 @@ def test_help_of_a_command(scratch: Path, command: str) -> None:
     assert all(len(option) > 2 for option in options), ended.out
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "import books books.csv", "alembic upgrade head"])
+@pytest.mark.parametrize("command", ["serve", "migrate", "import books books.csv", "sample", "alembic upgrade head"])
 def test_a_forgotten_database(scratch: Path, command: str) -> None:
     """The command ends with 2 and names the variable; nothing was made, least of all a database of its own."""
     program = {"alembic": [ALEMBIC, "-c", str(REPOSITORY / "alembic.ini")]}

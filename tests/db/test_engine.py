@@ -30,6 +30,12 @@ async def test_reads_are_never_parallel(committed: Database) -> None:
     assert await shown(committed, "reading", "max_parallel_workers_per_gather") == "0"
 
 
+@pytest.mark.parametrize("means", ["enable_seqscan", "enable_sort", "enable_incremental_sort"])
+async def test_reads_neither_scan_nor_sort_where_they_can_do_without(committed: Database, means: str) -> None:
+    assert await shown(committed, "reading", means) == "off"
+    assert await shown(committed, "writing", means) == "on"
+
+
 @pytest.mark.parametrize(("setting", "value"), [("TimeZone", "UTC"), ("application_name", "shelfmark")])
 async def test_a_connection_says_who_it_is(committed: Database, setting: str, value: str) -> None:
     assert await shown(committed, "reading", setting) == value

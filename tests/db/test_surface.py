@@ -22,9 +22,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.contract.path import Key, Path, Term
 from service.contract.question import Sort
+from service.contract.search import SearchPath
 from service.db import Model, folded, surface
 from service.db.model import NAMES
-from service.db.surface import idle, unled
+from service.db.surface import idle, undeletable, unled
 from service.errors import SetupError
 
 
@@ -81,6 +82,30 @@ class Thing(Surfaced):
     default_order = (size.desc().nulls_last(), id.desc())
 
 
+class Page(Surfaced):
+    """Every way to declare a GIN index."""
+
+    __tablename__ = "test_pages"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    code: Mapped[str] = mapped_column()
+    extras: Mapped[dict[str, Any]] = mapped_column("other_extras")
+
+    folded_text = Index("ix_texts_folded", folded(code).label("f"), postgresql_using="gin", postgresql_ops={"f": "gin_trgm_ops"})
+    json = Index("ix_texts_json", extras, postgresql_using="gin", postgresql_ops={"other_extras": "jsonb_path_ops"})
+    exact = Index("ix_texts_exact", code, postgresql_using="gin", postgresql_ops={"code": "gin_trgm_ops"})
+    partly = Index(
+        "ix_texts_partly", extras, postgresql_using="gin", postgresql_ops={"other_extras": "jsonb_path_ops"},
+        postgresql_where=code == "x",
+    )  # fmt: skip
+    two = Index(
+        "ix_texts_two", folded(code).label("f"), extras, postgresql_using="gin",
+        postgresql_ops={"f": "gin_trgm_ops", "other_extras": "jsonb_path_ops"},
+    )  # fmt: skip
+    by_default = Index("ix_texts_default", extras, postgresql_using="gin")
+    gist = Index("ix_texts_gist", folded(code).label("f"), postgresql_using="gist", postgresql_ops={"f": "gist_trgm_ops"})
+
+
 def path(name: str) -> Path:
     """The path of an index."""
     return next(found for found in surface(Thing).contract.paths if found.name == name)
@@ -116,6 +141,20 @@ def test_an_index_is_read_as_a_path(wanted: Path) -> None:
 )
 def test_what_is_no_question_serves_none(name: str) -> None:
     assert f"ix_things_{name}" not in {found.name for found in surface(Thing).contract.paths}
+
+
+def test_a_gin_index_is_read_as_a_search_if_it_keeps_what_is_sought() -> None:
+    assert sorted(surface(Page).contract.searches, key=lambda search: search.name) == [
+        SearchPath("ix_texts_folded", "icontains", "code__folded"),
+        SearchPath("ix_texts_json", "has", "extras"),
+    ]
+    assert [found.name for found in surface(Page).contract.paths] == ["pk_test_pages"]
+    assert idle(Page) == []
+
+
+def test_a_hidden_column_is_not_searched() -> None:
+    (search,) = surface(Page).of(frozenset({"id", "code"})).contract.searches
+    assert search.key == "code__folded"
 
 
 def test_the_contract_knows_keys_order_and_nulls() -> None:
@@ -167,8 +206,18 @@ def test_a_foreign_key_that_leads_no_whole_index_is_told() -> None:
         hashed = Index("ix_branches_hashed", hashed_id, postgresql_using="hash")
         second = Index("ix_branches_second", id, second_id)
 
-    assert sorted(unled(Root)) == [f"test_branches.{name}" for name in ("hashed_id", "partly_id", "second_id", "unled_id")]
-    assert unled(Owner) == []
+        made_id: Mapped[int] = mapped_column(ForeignKey("test_roots.id"), unique=True)
+
+    class Crown(Surfaced):
+        __tablename__ = "test_crowns"
+        root_id: Mapped[int] = mapped_column(ForeignKey("test_roots.id"), primary_key=True)
+
+    assert sorted(column.name for column in unled(Root)) == ["hashed_id", "partly_id", "second_id", "unled_id"]
+    assert undeletable(Root)[0] == (
+        "test_branches.hashed_id refers to test_roots and leads no whole index: each delete would scan test_branches, so "
+        'test_roots has no DELETE route. Give test_branches this index: Index("ix_test_branches_hashed_id", hashed_id, id)'
+    )
+    assert unled(Owner) == undeletable(Owner) == unled(Crown) == []
 
 
 def test_a_key_of_two_columns_is_refused() -> None:

@@ -78,6 +78,10 @@ class Newcomer:
             if not MADE.intersection(path.relative_to(self.folder).parts) and path.is_file()
         }
 
+    def said(self) -> str:
+        """What the running service has printed."""
+        return self._log.read_text()
+
     def leave(self) -> None:
         """Press Ctrl-C, and wait until the service has ended."""
         if self._service and self._service.poll() is None:

@@ -1,4 +1,4 @@
-"""Rows for tests, made by factory-boy: `await BookFactory.create(title="It")`.
+"""Rows for tests, made by factory-boy: `await ThingFactory.create(name="It")`.
 
 `build()` makes the object in plain Python; `create()` and `create_batch()` write it through the test's database.
 """

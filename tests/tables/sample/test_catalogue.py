@@ -1,10 +1,10 @@
-"""The invented books: the same each time, and sound."""
+"""The invented catalogue: the same each time, and sound."""
 
 import csv
 import io
 
 from service.tables.isbn import sound_isbn13
-from service.tables.sample import HEADERS, books, write
+from service.tables.sample.catalogue import HEADERS, books, write
 
 
 def test_the_same_number_gives_the_same_books() -> None:

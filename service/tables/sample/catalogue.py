@@ -4,34 +4,23 @@ Skewed as catalogues are: a few authors wrote much, most books are in one langua
 ISBN, some are older than our era. Titles stand in several alphabets. Every ISBN is sound and stands once.
 """
 
-# ruff: noqa: RUF001, SIM905 - words of several alphabets read best as running text
-
 import csv
 import random
 from collections.abc import Iterator
 from typing import TextIO
 
 from service.tables.isbn import check_ten, thirteen_digits
+from service.tables.sample.words import CULTURES
 
-HEADERS = (
+HEADERS = (  # noqa: SIM905 - a header line reads best as one
     "book_id,goodreads_book_id,best_book_id,work_id,books_count,isbn,isbn13,authors,original_publication_year,original_title,title,"
     "language_code,average_rating,ratings_count,work_ratings_count,work_text_reviews_count,ratings_1,ratings_2,ratings_3,ratings_4,"
     "ratings_5,image_url,small_image_url"
 ).split(",")
-WORDS = {
-    "eng": "The Quiet House Winter River Salt Garden Letters Stone Orchard Night Sea Road Glass Hour Bird Memory Light".split(),
-    "en-US": "American Summer Highway Blue Desert Motel Radio Baseball Hunger Kitchen Thunder Border County Train".split(),
-    "fre": "Le Jardin Été La Forêt Lumière Cœur Nuit Château Rivière L'Étranger Hôtel Neige Voyage".split(),
-    "ger": "Der Schöne Wald Über Die Straße Große Mädchen Licht Fräulein Sturm Jahrhundert Glück Tür".split(),
-    "rus": "Зимний Дом Река Тихий Сад Письма Ночь Море Дорога Память Птица Степь".split(),
-    "gre": "Το Σπίτι Του Χειμώνα Ήλιος Θάλασσα Νύχτα Δρόμος Φως Κήπος Άνεμος".split(),
-    "jpn": "冬 の 家 静かな 川 手紙 夜 海 道 記憶 光 鳥".split(),
-    "ara": "البيت الشتاء النهر الليل البحر الطريق الذاكرة الضوء رسائل حديقة".split(),
-}
-LANGUAGES = ("eng", "en-US", "fre", "ger", "rus", "gre", "jpn", "ara", "")
-SHARES = (62, 18, 4, 4, 3, 1, 2, 1, 5)
-GIVEN = "Ada Boris Chidi Dana Émile Farid Greta Hugo Ines Jun Kaya Lars Mina Noor Otto Petra Quim Rosa Søren Tove".split()
-FAMILY = "Abbott Baranov Çelik Dvořák Eze Fischer García Haddad Ito Jensen Kowalski Lindqvist Müller Nakamura Okafor Petrov".split()
+WORDS = {culture.language: culture.words for culture in CULTURES}
+LANGUAGES = (*WORDS, "")
+SHARES = (*(culture.share for culture in CULTURES), 5)
+GIVEN, FAMILY = CULTURES[0].given, CULTURES[0].family
 SCATTER = 387_420_489  # odd and no multiple of five: a walk through all nine-digit numbers that meets each once
 NINE_DIGITS = 10**9
 
@@ -53,7 +42,7 @@ def write(target: TextIO, count: int, seed: int = 1) -> None:
 
 def _book(number: int, dice: random.Random, writers: int) -> list[str]:
     language = dice.choices(LANGUAGES, SHARES)[0]
-    title = _title(dice, WORDS[language or "eng"], number)
+    title = _title(dice, WORDS[language or LANGUAGES[0]], number)
     nine = f"{number * SCATTER % NINE_DIGITS:09d}"
     isbn, isbn13 = (nine + check_ten(nine), thirteen_digits(nine)) if dice.random() > 0.07 else ("", "")  # noqa: PLR2004
     stars = [str(int(dice.paretovariate(0.8)) % 1_000_000) for _ in range(5)]
@@ -67,7 +56,7 @@ def _book(number: int, dice: random.Random, writers: int) -> list[str]:
     ]
 
 
-def _title(dice: random.Random, words: list[str], number: int) -> str:
+def _title(dice: random.Random, words: tuple[str, ...], number: int) -> str:
     title = " ".join(dice.choices(words, k=dice.randint(2, 5)))
     return f'{title}, "{number % 9973}"' if dice.random() < 0.05 else f"{title} {number % 9973}"  # noqa: PLR2004
 
@@ -88,6 +77,3 @@ def _year(dice: random.Random) -> str:
     if kind < 0.025:  # noqa: PLR2004
         return f"{-dice.randint(1, 800)}.0"
     return f"{2020 - int(dice.expovariate(1 / 25)) % 1500}.0"
-
-
-SAMPLES = {"books": write}

@@ -1,0 +1,112 @@
+"""The lending desk: lending's routes, beside those that loans, holds and books have as tables."""
+
+from typing import Annotated, Any, Self
+
+from fastapi import Depends, Path, Request, Response
+from pydantic import Field, model_validator
+
+from service.errors import Conflict
+from service.http import Schema
+from service.http.problems import responses
+from service.http.serve import BUSY, ONE, WRITE
+from service.http.uses import service_of
+from service.tables import books, holds, loans
+from service.tables.availability import Availability, availability
+from service.tables.holds import HoldRead
+from service.tables.lending import Lending
+from service.tables.loans import Loan, LoanRead
+from service.tables.rules import LendingRules
+
+MOST = 2**63 - 1
+Key = Annotated[int, Field(ge=1, le=MOST)]
+Id = Annotated[int, Path(alias="id", ge=1, le=MOST)]
+ACT = ONE | responses(Conflict, *BUSY)
+
+
+def lending(request: Request) -> Lending:
+    """The acts, over the application's database and by its rules."""
+    service = service_of(request)
+    return Lending(service.database, service.section(LendingRules))
+
+
+Desk = Annotated[Lending, Depends(lending)]
+
+
+class LoanWrite(Schema):
+    """Who borrows what: any copy of a book, or the one with a barcode."""
+
+    member_id: Key
+    book_id: Key | None = None
+    barcode: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.book_id is None) == (self.barcode is None):
+            raise ValueError("send a book_id for any copy of it, or the barcode of one copy; not both")
+        return self
+
+
+class HoldWrite(Schema):
+    """Who waits for what."""
+
+    member_id: Key
+    book_id: Key
+
+
+class Returned(Schema):
+    """A loan that has ended, and for whom the copy is set aside now."""
+
+    loan: LoanRead
+    hold: HoldRead | None = Field(description="The hold whose turn it is; null where the copy stands on the shelf again.")
+
+
+class HoldPlaced(HoldRead):
+    """A new hold."""
+
+    place: int | None = Field(
+        description="Its place in the queue: 1 is the next in line. Null for a hold that is ready, or stands far behind."
+    )
+
+
+@loans.router.post("", summary="Borrow", status_code=201, response_model=LoanRead, responses=WRITE)
+async def borrow(body: LoanWrite, desk: Desk, response: Response) -> Loan:
+    """Lend a copy to a member. The one that is set aside for them comes first."""
+    loan = await desk.borrow(body.member_id, book_id=body.book_id, barcode=body.barcode)
+    response.headers["Location"] = f"/v1/loans/{loan.id}"
+    return loan
+
+
+@loans.router.post("/{id}:return", summary="Return", response_model=Returned, responses=ACT)
+async def give_back(loan_id: Id, desk: Desk) -> dict[str, Any]:
+    """End a loan. The copy is set aside for the next in line, or stands on the shelf again."""
+    loan, hold = await desk.give_back(loan_id)
+    return {"loan": loan, "hold": hold}
+
+
+@loans.router.post("/{id}:renew", summary="Renew", response_model=LoanRead, responses=ACT)
+async def renew(loan_id: Id, desk: Desk) -> Loan:
+    """Put off a loan's return, unless somebody waits for the book."""
+    return await desk.renew(loan_id)
+
+
+@holds.router.post("", summary="Place a hold", status_code=201, response_model=HoldPlaced, responses=WRITE)
+async def place(body: HoldWrite, desk: Desk, response: Response) -> dict[str, Any]:
+    """Let a member wait for a book. A copy on the shelf is set aside for them at once."""
+    placed = await desk.place(body.member_id, body.book_id)
+    response.headers["Location"] = f"/v1/holds/{placed.hold.id}"
+    return HoldRead.model_validate(placed.hold).model_dump() | {"place": placed.place}
+
+
+@holds.router.delete("/{id}", summary="Cancel a hold", status_code=204, response_class=Response, responses=ACT)
+async def cancel(hold_id: Id, desk: Desk) -> Response:
+    """End a hold. The copy that was set aside for it goes to the next in line."""
+    await desk.cancel(hold_id)
+    return Response(status_code=204)
+
+
+@books.router.get(
+    "/{id}/availability", summary="Whether a book can be had", response_model=Availability, responses=ONE | responses(*BUSY)
+)
+async def show_availability(book_id: Id, desk: Desk) -> Availability:
+    """Count a book's copies and those who wait for it, and say when the next copy is due."""
+    return await availability(desk.database, book_id)

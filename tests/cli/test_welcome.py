@@ -1,0 +1,34 @@
+"""What `up` proposes is made of what the tables answer, whatever they are."""
+
+from httpx import AsyncClient
+
+from service import schema
+from service.app import PREFIX
+from service.cli.welcome import tries, welcome
+from tests.fixtures.parcels import router as parcels
+
+
+async def test_each_table_proposes_what_works(client: AsyncClient) -> None:
+    """A list and a lookup that are answered, and a refusal with the line that would serve it."""
+    for router in schema.routers():
+        found = [await client.get(PREFIX + path) for path, _ in tries([router])]
+        assert [answer.status_code for answer in found] == [200, 200, 400], router.prefix
+        assert found[2].json()["index"].startswith("Index(")
+
+
+def test_the_table_with_most_to_show_is_chosen() -> None:
+    """One whose list needs no filter."""
+    (path, meaning), *_ = tries([*schema.routers(), parcels])
+    assert path.startswith("/parcels?fields=id,posted,")
+    assert meaning == "the first of parcels"
+
+
+def test_without_a_table_only_the_docs_are_named() -> None:
+    """A project whose first table isn't written yet."""
+    assert welcome("http://127.0.0.1:8000", PREFIX, []).split("\n") == [
+        "",
+        "Shelfmark serves on http://127.0.0.1:8000",
+        "The API is documented at http://127.0.0.1:8000/docs",
+        "",
+        "Ctrl-C ends it.",
+    ]
