@@ -8,16 +8,15 @@ A buffer is one page of 8 KB that PostgreSQL touched, in memory or not: a count 
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import NullPool, Select, make_url, text
+from sqlalchemy import NullPool, Select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from service import local, migrations
+from bench.servers import own_database, server
+from service import migrations
 from service.contract.choose import choose
 from service.contract.question import Question, Sort
 from service.db import Model, surface
@@ -28,8 +27,6 @@ from service.settings import Settings
 from service.tables.books import Book
 from tests.fixtures.parcels import Parcel
 
-DATABASE = "shelfmark_deep_pages"
-DIRECTORY = Path(".shelfmark/bench")
 PAGE, FIRST, DEEP, PROMISE = 50, 1, 10_000, 1.2
 AUTHORS = "INSERT INTO authors (name) SELECT 'Author ' || g FROM generate_series(1, 1000) AS g"
 BOOKS = """
@@ -130,20 +127,6 @@ async def filled(url: str, rows: int) -> None:
     await engine.dispose()
 
 
-@asynccontextmanager
-async def own_database(server: str) -> AsyncIterator[str]:
-    """The URL of a database of its own on a server, dropped afterwards."""
-    engine = create_async_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(text(f"DROP DATABASE IF EXISTS {DATABASE}"))
-        await connection.execute(text(f"CREATE DATABASE {DATABASE}"))
-        try:
-            yield make_url(server).set(database=DATABASE).render_as_string(hide_password=False)
-        finally:
-            await connection.execute(text(f"DROP DATABASE {DATABASE} WITH (FORCE)"))
-    await engine.dispose()
-
-
 async def run(server: str, rows: int, deep: int) -> bool:
     """Fill, measure, print; whether the promise holds."""
     async with own_database(server) as url:
@@ -163,12 +146,8 @@ def main() -> None:
     options.add_argument("--page", type=int, default=DEEP, help="the deep page's number")
     options.add_argument("--url", help="a PostgreSQL whose user may create databases; by default an embedded one")
     given = options.parse_args()
-    server = given.url or local.start(DIRECTORY, durable=False).database_url
-    try:
-        held = asyncio.run(run(server, given.rows, given.page))
-    finally:
-        if not given.url:
-            local.stop(DIRECTORY)
+    with server(given.url) as url:
+        held = asyncio.run(run(url, given.rows, given.page))
     raise SystemExit(0 if held else 1)
 
 

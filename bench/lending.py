@@ -14,19 +14,17 @@ import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from httpx import ASGITransport, AsyncClient, Response
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from bench.deep_pages import own_database
-from service import local, migrations
+from bench.servers import own_database, server
+from service import migrations
 from service.app import create_app
 from service.settings import Settings, load
 from tests.tables.truths import broken
 
-DIRECTORY = Path(".shelfmark/bench")
 BOOKS, COPIES, MEMBERS, DESKS = 50, 2, 120, 4
 SECRET = "bench" * 8
 MISTAKE = 500
@@ -210,12 +208,8 @@ def main() -> None:
     options.add_argument("--processes", type=int, default=8, help="how many")
     options.add_argument("--url", help="a PostgreSQL whose user may create databases; by default an embedded one")
     given = options.parse_args()
-    server = given.url or local.start(DIRECTORY, durable=False).database_url
-    try:
-        held = asyncio.run(on(server, given.processes, given.seconds))
-    finally:
-        if not given.url:
-            local.stop(DIRECTORY)
+    with server(given.url) as url:
+        held = asyncio.run(on(url, given.processes, given.seconds))
     raise SystemExit(0 if held else 1)
 
 

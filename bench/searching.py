@@ -9,14 +9,13 @@ within the time that a reading statement has.
 import argparse
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from bench.deep_pages import own_database
-from service import local, migrations
+from bench.servers import own_database, server
+from service import migrations
 from service.contract.choose import choose
 from service.contract.question import Question, Sought
 from service.db import surface
@@ -26,7 +25,6 @@ from service.db.statements import Asked
 from service.settings import Settings
 from service.tables.books import Book
 
-DIRECTORY = Path(".shelfmark/bench")
 PAGE = 51
 GIN = ("ix_books_search_title", "ix_books_search_attributes")
 AUTHOR = "INSERT INTO authors (name) VALUES ('Anybody')"
@@ -134,12 +132,8 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=1_000_000, help="books")
     options.add_argument("--url", help="a PostgreSQL whose user may create databases; by default an embedded one")
     given = options.parse_args()
-    server = given.url or local.start(DIRECTORY, durable=False).database_url
-    try:
-        found = asyncio.run(costs(server, given.rows))
-    finally:
-        if not given.url:
-            local.stop(DIRECTORY)
+    with server(given.url) as url:
+        found = asyncio.run(costs(url, given.rows))
     print(f"Searches among {given.rows:,} books", *found, sep="\n")  # noqa: T201
 
 
