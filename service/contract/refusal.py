@@ -1,6 +1,7 @@
 """A refusal: why a question isn't served, what is, what comes nearest, and the line that would serve it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.contract.choose import choose, completed
@@ -40,7 +41,7 @@ def refuse(contract: Contract, question: Question) -> Refusal:
     )
 
 
-def _nearest(contract: Contract, question: Question, offers: list[Served]) -> str | None:
+def _nearest(contract: Contract, question: Question, offers: Sequence[Served]) -> str | None:
     """What to change about the question itself, or about the same one asked whatever the case."""
     if not question.searches:
         offers = [offer for offer in offers if offer.kind != "search"] or offers

@@ -5,6 +5,7 @@ Combinations are proposed from each index and put to `choose`, so that this list
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from service.contract.choose import Kind, choose
 from service.contract.path import Contract, Path
@@ -56,7 +57,8 @@ def _joined_ranges(ranges: tuple[str, ...]) -> str:
     return f"{name}__{'|'.join(part.rpartition('__')[2].rstrip('=') for part in ranges)}="
 
 
-def served(contract: Contract) -> list[Served]:
+@lru_cache(maxsize=256)
+def served(contract: Contract) -> tuple[Served, ...]:
     """Every combination, lookups first, then lists, then searches; paths by name.
 
     Lists that fix every key of their path are left out: they hold one row at most.
@@ -67,7 +69,7 @@ def served(contract: Contract) -> list[Served]:
         for path in sorted(contract.searches, key=lambda path: path.name)
     ]
     lookups = [one for path in paths for one in _lookups(contract, path)]
-    return lookups + [one for path in paths for one in _lists(contract, path)] + searches
+    return tuple(lookups + [one for path in paths for one in _lists(contract, path)] + searches)
 
 
 def parameters(name: str, text: bool) -> tuple[str, ...]:

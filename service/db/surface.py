@@ -4,7 +4,7 @@ Nothing here is declared a second time: keys, directions, NULLs, predicates and 
 migration is made of. What can't be read as a question (an opaque expression, another operator class) serves none.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -206,7 +206,7 @@ def _terms(where: Expression, names: Mapping[str, str]) -> Iterator[Term | None]
 def _compared(where: BinaryExpression[Any], names: Mapping[str, str]) -> Term | None:
     name = names.get(_text(where.left))
     value = _literal(where.right)
-    if name is None or value is MISSING:
+    if name is None or value is MISSING or not isinstance(value, Hashable):  # no URL can spell a JSON value
         return None
     if where.operator in {operators.eq, operators.is_}:
         return Term(name, value)
