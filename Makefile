@@ -7,7 +7,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test test-external test-slow check lint layers types migrations contract-check contract lock clean
+.PHONY: help run test test-external test-slow faults bench check lint layers types migrations contract-check contract lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -25,11 +25,18 @@ test-external: .venv/installed ## Run the tests against TEST_DATABASE_URL and TE
 test-slow: .venv/installed ## Run the tests at full size.
 	@$(BIN)/pytest -m slow
 
+faults: .venv/installed ## Break what the service stands on, in every way that is promised to be survived; the table at the end.
+	@$(BIN)/pytest tests/faults -q -m "" -p no:randomly --tb=short --all-faults $(if $(TABLE),--fault-table $(TABLE))
+
+bench: .venv/installed ## Measure this service beside what one would write by hand (needs wrk); BENCH="--quick" for two minutes.
+	@$(BIN)/python -m bench.ladder $(BENCH)
+
 check: lint layers types migrations contract-check test ## Everything that must hold before a change is committed.
 
 lint: .venv/installed ## Style, and common mistakes.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/hadolint Containerfile
 
 layers: .venv/installed ## Who may import whom.
 	@$(BIN)/lint-imports --no-cache
@@ -37,14 +44,15 @@ layers: .venv/installed ## Who may import whom.
 types: .venv/installed ## Static types.
 	@$(BIN)/mypy
 
-migrations: .venv/installed ## The models and the migrations say the same.
+migrations: .venv/installed ## The models and the migrations say the same, and no migration holds anybody up.
+	@$(BIN)/python -m service.migrations.linting
 	@$(BIN)/pytest -q -p no:randomly tests/migrations/test_in_step.py
 
 contract-check: .venv/installed ## contract.json lists what is served.
 	@$(BIN)/shelfmark contract --check contract.json
 
 contract: .venv/installed ## Write contract.json anew.
-	@$(BIN)/shelfmark contract > contract.json.new && mv contract.json.new contract.json
+	@$(BIN)/shelfmark contract --write contract.json
 
 lock: ## Write the lock files anew (needs uv).
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

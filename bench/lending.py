@@ -22,11 +22,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from bench.servers import own_database, server
 from service import migrations
 from service.app import create_app
+from service.db import keys
+from service.db.keys import Granted
+from service.http.scopes import ADMIN
+from service.http.tokens import Signatures
+from service.http.tokens import checked as checked_key
 from service.settings import Settings, load
 from tests.tables.truths import broken
 
 BOOKS, COPIES, MEMBERS, DESKS = 50, 2, 120, 4
 SECRET = "bench" * 8
+KEY = checked_key("shelf_benchkey_" + "B" * 43)
 MISTAKE = 500
 LIBRARY = f"""
 INSERT INTO authors (name) VALUES ('Author');
@@ -114,7 +120,8 @@ class Desk:
 
 def settings(url: str) -> Settings:
     """Settings of a process that waits rather than refuses: all of them share one machine."""
-    return load(_env_file=None, database_url=url, secrets=SECRET, write_pool_size=DESKS, read_pool_size=1, pool_wait_seconds=30)
+    pools = {"write_pool_size": DESKS, "read_pool_size": 1, "pool_wait_seconds": 30}
+    return load(_env_file=None, database_url=url, secrets=SECRET, hosts="bench", key_requests_per_second=0, **pools)
 
 
 def process(url: str, seed: int, seconds: float) -> Told:
@@ -124,7 +131,8 @@ def process(url: str, seed: int, seconds: float) -> Told:
 
 async def _process(url: str, seed: int, seconds: float) -> Told:
     app, told = create_app(settings(url)), Told()
-    async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app), base_url="http://bench") as client:
+    client = AsyncClient(transport=ASGITransport(app), base_url="http://bench", headers={"Authorization": f"Bearer {KEY}"})
+    async with app.router.lifespan_context(app), client:
         until = time.monotonic() + seconds
 
         async def stand(desk: Desk) -> None:
@@ -160,6 +168,7 @@ async def run(url: str, processes: int, seconds: float) -> bool:
     async with engine.connect() as connection:
         for statement in LIBRARY.strip().split(";")[:-1]:
             await connection.execute(text(statement))
+        await keys.add(connection, Signatures([SECRET.encode()]).sign(KEY.encode()), Granted("bench", (ADMIN,), {}))
         await connection.execute(text("VACUUM ANALYZE"))
         told = await asyncio.to_thread(everybody, url, processes, seconds)
         wrong = await checked(connection, told)

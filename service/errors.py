@@ -5,6 +5,7 @@ A `Problem` reaches an API's client as RFC 9457 problem+json; its `slug` names t
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -26,12 +27,14 @@ class Problem(ShelfmarkError):
         detail: what happened this time, and what to do next.
         extra: further members of the problem document, as JSON-ready values.
         retry_after: seconds after which the same request may succeed, for the header; None where waiting doesn't help.
+        headers: further headers of the answer.
     """
 
     slug: ClassVar[str]
     title: ClassVar[str]
     status: ClassVar[int]
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str, **extra: Any) -> None:
         super().__init__(detail)
@@ -49,6 +52,19 @@ class MalformedBody(Problem):
     """A body that can't be read at all."""
 
     slug, title, status = "malformed-body", "The body is not JSON", 400
+
+
+class Unauthorized(Problem):
+    """No API key, or none that the service knows."""
+
+    slug, title, status = "unauthorized", "An API key is needed", 401
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(Problem):
+    """A key that may not do this."""
+
+    slug, title, status = "forbidden", "This key may not do that", 403
 
 
 class NotFound(Problem):
@@ -69,10 +85,35 @@ class Conflict(Problem):
     slug, title, status = "conflict", "Another row stands in the way", 409
 
 
+class StillRunning(Problem):
+    """A request is sent again while the first one with its idempotency key still runs."""
+
+    slug, title, status, retry_after = "still-running", "The first request still runs", 409, 1
+
+
+class SlowBody(Problem):
+    """A body that doesn't arrive."""
+
+    slug, title, status = "slow-body", "The body took too long", 408
+    headers = MappingProxyType({"Connection": "close"})
+
+
+class BodyTooLarge(Problem):
+    """A body of more bytes than the service reads."""
+
+    slug, title, status = "body-too-large", "The body is too large", 413
+
+
 class UnsupportedMediaType(Problem):
     """A body in a format that the route doesn't read."""
 
     slug, title, status = "unsupported-media-type", "This route reads JSON", 415
+
+
+class UnknownHost(Problem):
+    """A request for a name that isn't the service's."""
+
+    slug, title, status = "unknown-host", "The service has another name", 421
 
 
 class InvalidQuestion(Problem):
@@ -99,10 +140,26 @@ class InvalidBody(Problem):
     slug, title, status = "invalid-body", "The body doesn't have the right shape", 422
 
 
+class IdempotencyKeyReused(Problem):
+    """An idempotency key that came with another request before."""
+
+    slug, title, status = "idempotency-key-reused", "This idempotency key belongs to another request", 422
+
+
 class ValueRefused(Problem):
     """A value of the right shape that the database refuses: a check, a missing reference, a range."""
 
     slug, title, status = "value-refused", "The database refuses a value", 422
+
+
+class TooManyRequests(Problem):
+    """More requests than a key, or an address, may make."""
+
+    slug, title, status = "too-many-requests", "Too many requests", 429
+
+    def __init__(self, detail: str, retry_after: int, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.retry_after = retry_after
 
 
 class Internal(Problem):
@@ -115,6 +172,12 @@ class Unavailable(Problem):
     """The database is away, or asks for patience."""
 
     slug, title, status, retry_after = "unavailable", "The database isn't ready", 503, 1
+
+
+class IndexNotReady(Problem):
+    """The index that something needs is missing in the database, incomplete, or another than the model's: nothing was read."""
+
+    slug, title, status, retry_after = "index-not-ready", "An index isn't ready", 503, 2
 
 
 class Overloaded(Problem):

@@ -9,15 +9,18 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 
 from service import tables
-from service.db import Model
+from service.db import Model, answers, keys, outbox, slow
 from service.http.serve import Routes
+from service.plans.ledger import REFUSALS
 from service.settings import Section
 
 Sample = Callable[[int, datetime.date], Iterable[str]]
 """The statements that fill a table with invented rows, for a size and for the day on which they are seen."""
+OWN: tuple[Table, ...] = (REFUSALS, answers.answers, keys.KEYS, outbox.outbox, slow.QUESTIONS)
+"""Tables of the service itself, declared where they are used: migrated with the others, and not served."""
 
 
 def modules(package: ModuleType = tables) -> list[ModuleType]:

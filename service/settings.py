@@ -6,6 +6,8 @@ wins. A variable that is set to nothing counts as not set. `docs/reference/setti
 and a test holds the three together. A table file may declare a `Section` of its own; it is read here too.
 """
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -18,6 +20,7 @@ from service.errors import SetupError
 
 DRIVER = "postgresql+asyncpg://"
 SECRET_CHARACTERS = 32
+ORIGIN = r"https?://[a-z0-9.\-\[\]:]+"
 READS_AS = "can't be read; a special character in the password is written as %40 or the like. It looks like "
 
 Name = AliasChoices
@@ -51,13 +54,19 @@ class Settings(Section):
     """The PostgreSQL database, `postgresql://user:password@host:5432/name`. Unset: the one that `shelfmark up` runs, if it does."""
     database_url_direct: SecretStr | None = Field(None, validation_alias=Name("DATABASE_URL_DIRECT", "database_url_direct"))
     """The same database without a pooler in between, for migrations. Unset: `DATABASE_URL`."""
+    database_url_read: SecretStr | None = Field(None, validation_alias=Name("DATABASE_URL_READ", "database_url_read"))
+    """The same database as a role that only reads; needed behind a pooler, where settings are the role's. Unset: `DATABASE_URL`."""
     redis_url: SecretStr | None = Field(None, validation_alias=Name("REDIS_URL", "redis_url"))
     """The Redis server, as `redis://host:6379/0`. Unset: the one that `shelfmark up` runs, if it does."""
     web_concurrency: int = Field(1, ge=1, le=64, validation_alias=Name("WEB_CONCURRENCY", "web_concurrency"))
     """Web server processes."""
 
     secrets: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Secrets that sign cursors, 32 characters or more each, separated by commas. The first, the newest, signs; all are valid."""
+    """Secrets that sign cursors and API keys, of 32 characters or more, separated by commas. The first signs; all are valid."""
+    public_read: Annotated[tuple[str, ...], NoDecode] = ()
+    """Tables that everybody may read without an API key, separated by commas, as `books,authors`. Unset: none."""
+    public_docs: bool = True
+    """Whether everybody may read `/docs`, `/openapi.json` and each table's `:contract`. False: any API key is needed."""
     directory: Path = Path(".shelfmark")
     """Where `shelfmark up` keeps its servers and their data."""
     host: str = "127.0.0.1"
@@ -69,22 +78,91 @@ class Settings(Section):
     log_format: Literal["auto", "text", "json"] = "auto"
     """How log lines look: text, JSON, or text on a terminal and JSON elsewhere."""
 
-    read_pool_size: int = Field(6, ge=1, le=500)
-    """Connections that one process keeps for reads."""
-    write_pool_size: int = Field(4, ge=1, le=500)
-    """Connections that one process keeps for writes."""
-    pool_wait_seconds: float = Field(1.0, gt=0, le=60)
-    """Seconds that a request waits for a connection before it is answered 503."""
+    access_log_every: int = Field(100, ge=0)
+    """One in so many requests is logged; 0: none. Those that fail (5xx but for 503), and slow ones, always are."""
+    slow_request_ms: int = Field(1000, ge=1)
+    """Milliseconds from which on a request counts as slow."""
+    slow_question_ms: int = Field(200, ge=0, le=600_000)
+    """Milliseconds in the database from which on a question counts as slow, and is remembered for `shelfmark slow`. 0: none is."""
+    slow_plan_seconds: float = Field(60.0, ge=1, le=86_400)
+    """Seconds after which the plan of a question that is slow again is looked up again."""
+    metrics_directory: Path | None = None
+    """Directory in which several processes add up what `/metrics` tells. Unset: `serve` makes one for as long as it runs."""
+    tracing: bool = False
+    """Whether spans of requests and statements go to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` names."""
+    drain_seconds: float = Field(1.0, ge=0, le=300)
+    """Seconds for which connections are still taken after the signal to stop, while `/readyz` says no already."""
+    keep_alive_seconds: int = Field(75, ge=1, le=3600)
+    """Seconds that a client's idle connection is kept: more than the proxy in front keeps it."""
+
+    hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names of the service, separated by commas; `*.example.org` too. Unset: this machine's if it listens there only, else any."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call from a browser, as `https://app.example.org`, separated by commas. Unset: none."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Networks of the proxies in front, as `10.0.0.0/8`, separated by commas; `X-Forwarded-For` of others is ignored."""
+    body_bytes_most: int = Field(2_097_152, ge=1024, le=1_073_741_824)
+    """Bytes that the body of a request may have."""
+    body_seconds: float = Field(10.0, gt=0, le=3600)
+    """Seconds that the head of a request may take, and its body too, with a second more for each 16 KiB."""
+
+    key_requests_per_second: float = Field(1000.0, ge=0, le=1_000_000)
+    """Requests that one API key may make each second in the long run, over all processes; dear ones count more. 0: any."""
+    key_requests_burst: int = Field(2000, ge=1, le=1_000_000)
+    """Requests that one API key may make at once, before that rate holds."""
+    address_requests_per_second: float = Field(100.0, ge=0, le=1_000_000)
+    """Requests without an API key that one client address may make each second in the long run. 0: any."""
+    address_requests_burst: int = Field(400, ge=1, le=1_000_000)
+    """Requests without an API key that one client address may make at once, before that rate holds."""
+    limit_slice: int = Field(100, ge=1, le=100_000)
+    """Requests that one process may be ahead of Redis by, for each key or address; at most a tenth of the burst is used."""
+    dear_requests_most: int = Field(32, ge=1, le=10_000)
+    """Searches and batches that one process answers at the same time."""
+    dear_requests_most_each: int = Field(8, ge=1, le=10_000)
+    """Searches and batches that one process answers at the same time for one API key or address."""
+
+    connection_budget: int | None = Field(None, ge=6, le=100_000)
+    """PostgreSQL connections for all processes together; pool sizes come from it. Unset: 6 reads and 4 writes for each process."""
+    job_workers: int = Field(0, ge=0, le=64)
+    """Processes that run jobs, as far as connections are counted."""
+    read_pool_size: int | None = Field(None, ge=1, le=500)
+    """Connections that one process keeps for reads. Unset: its share of `SHELFMARK_CONNECTION_BUDGET`."""
+    write_pool_size: int | None = Field(None, ge=1, le=500)
+    """Connections that one process keeps for writes. Unset: its share of `SHELFMARK_CONNECTION_BUDGET`."""
+    pooler: bool = False
+    """Whether a pooler (PgBouncer) stands between: what is set for a session must then be set for the role."""
+    connection_age_seconds: float = Field(1800.0, ge=1, le=604_800)
+    """Seconds after which a connection is made anew, in the background."""
+    pool_wait_seconds: float = Field(0.5, gt=0, le=60)
+    """Seconds that a request may wait for a connection. One that would wait longer is answered 503 at once."""
+    queue_most: int = Field(1000, ge=0, le=100_000)
+    """Requests that may wait for a connection of one pool."""
+    express_lane: bool = True
+    """Whether GETs of tables are answered before FastAPI's router. What is answered is the same."""
+    lag_ms: int = Field(100, ge=5, le=10_000)
+    """Milliseconds by which a process may lag behind. While it lags more, requests are answered 503 at once."""
+    request_timeout_seconds: float = Field(10.0, gt=0, le=3600)
+    """Seconds in which a request must begin to be answered, else it is stopped and answered 503."""
     connect_timeout_seconds: float = Field(2.0, gt=0, le=60)
     """Seconds that making a connection may take."""
     read_timeout_ms: int = Field(2000, ge=10, le=600_000)
     """Milliseconds that one reading statement may run in the database."""
     write_timeout_ms: int = Field(5000, ge=10, le=600_000)
     """Milliseconds that one writing statement may run in the database."""
+    driver_margin_ms: int = Field(1000, ge=10, le=60_000)
+    """Milliseconds beyond these two after which a database that doesn't answer at all is given up."""
     lock_timeout_ms: int = Field(2000, ge=10, le=600_000)
     """Milliseconds that a statement waits for a lock."""
     idle_in_transaction_timeout_ms: int = Field(10_000, ge=100, le=600_000)
     """Milliseconds that a transaction may do nothing before the database ends it."""
+    transaction_timeout_ms: int = Field(20_000, ge=100, le=3_600_000)
+    """Milliseconds that a transaction may take before the database ends it. PostgreSQL 17 and newer have this limit."""
+    migration_wait_seconds: float = Field(1800.0, gt=0, le=86_400)
+    """Seconds that a migration waits for another one of the same database."""
+    migration_lock_timeout_ms: int = Field(2000, ge=10, le=60_000)
+    """Milliseconds that a statement of a migration waits for a lock at a time, as others then wait behind it."""
+    migration_lock_seconds: float = Field(300.0, gt=0, le=86_400)
+    """Seconds for which a migration that doesn't get a lock is tried again."""
 
     page_size: int = Field(50, ge=1, le=1000)
     """Rows of a page when the client doesn't say `limit`."""
@@ -103,7 +181,7 @@ class Settings(Section):
     sample_books: int = Field(2000, ge=0, le=1_000_000)
     """Invented books that `shelfmark up` puts into an empty database. 0: none."""
 
-    @field_validator("database_url", "database_url_direct")
+    @field_validator("database_url", "database_url_direct", "database_url_read")
     @classmethod
     def _asyncpg(cls, url: SecretStr | None) -> SecretStr | None:
         """Name the driver: a bare postgresql:// means another one to SQLAlchemy 2.1."""
@@ -133,7 +211,7 @@ class Settings(Section):
             raise ValueError(READS_AS + "redis://:password@host:6379/0") from None
         return url
 
-    @field_validator("secrets", mode="before")
+    @field_validator("secrets", "public_read", "hosts", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         if isinstance(value, str):
@@ -146,6 +224,21 @@ class Settings(Section):
         if any(len(secret.get_secret_value()) < SECRET_CHARACTERS for secret in secrets):
             raise ValueError(f"each secret needs {SECRET_CHARACTERS} characters or more; `openssl rand -hex 32` makes one")
         return secrets
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(ORIGIN, origin) for origin in origins):
+            raise ValueError("each must be an origin, as https://app.example.org: a scheme, a host, a port if it has one, no path")
+        return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(network)) for network in networks)
+        except ValueError:
+            raise ValueError("each must be an address or a network, as 10.0.0.0/8") from None
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:
@@ -161,7 +254,7 @@ class Settings(Section):
         """
         if not self.secrets:
             raise SetupError(
-                "SHELFMARK_SECRETS is not set, so cursors can't be signed. Put a random secret there "
+                "SHELFMARK_SECRETS is not set, so API keys and cursors can't be signed. Put a random secret there "
                 "(`openssl rand -hex 32` makes one), the same for every process."
             )
         return tuple(secret.get_secret_value().encode() for secret in self.secrets)

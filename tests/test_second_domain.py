@@ -1,6 +1,5 @@
 """The package serves, migrates, imports and proves another trade's tables with the library absent."""
 
-import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("docs")
 GUIDE = ROOT / "docs" / "guides" / "your-own-tables.md"
 DOMAIN = Path(__file__).parent / "second_domain"
 START = Step(Path(__file__), 0, RUN, None)
-PROVEN = "tests/test_every_table.py tests/test_schema.py tests/plans tests/migrations/test_in_step.py"
+PROVEN = "tests/test_every_table.py tests/test_every_index.py tests/test_schema.py tests/plans tests/migrations/test_in_step.py"
 TABLES = ("boats", "hires")
 SERVED = "test_a_factory_makes_a_row_that_is_served"
 OARS = """
@@ -89,8 +88,8 @@ def _counts(summary: str) -> dict[str, int]:
 
 def _served(shop: Newcomer) -> None:
     """What `up` proposes works: rows, rows by their key, and a refusal with the line that would serve it."""
-    lines = [shlex.split(line, comments=True)[-1] for line in shop.said().splitlines() if line.startswith("  curl")]
-    listed, looked_up, refused = [shop.run(f"curl -s '{url}'") for url in lines]
+    lines = [line for line in shop.said().splitlines() if line.startswith("  curl")]
+    listed, looked_up, refused = map(shop.run, lines)
     assert all("hires" in url for url in lines) or all("boats" in url for url in lines)
     assert '"data":[{' in listed
     assert '"data":[' in looked_up
@@ -106,5 +105,6 @@ def _warned(shop: Newcomer) -> None:
     told = "oars.boat_id refers to boats and leads no whole index: each delete would scan oars, so boats has no DELETE route. "
     assert told in shop.said()
     assert told + 'Give oars this index: Index("ix_oars_boat_id", boat_id, id)' in shop.run("! shelfmark doctor")
-    assert shop.run("curl -s -o /dev/null -w '%{http_code}' -X DELETE http://127.0.0.1:8000/v1/boats/1") == "405"
+    asked = "curl -s -H @.shelfmark/authorization -o /dev/null -w '%{http_code}' -X DELETE http://127.0.0.1:8000/v1/boats/1"
+    assert shop.run(asked) == "405"
     planted.unlink()

@@ -12,8 +12,9 @@ from service import schema
 from service.errors import SetupError
 from service.settings import Section, Settings, load, section, variable
 
-CUSTOMARY = {"database_url", "database_url_direct", "redis_url", "web_concurrency"}
-UNITS = re.compile(r"\b(milliseconds|days|times|loans|seconds|connections|rows|values|processes|port|books)\b", re.IGNORECASE)
+CUSTOMARY = {"database_url", "database_url_direct", "database_url_read", "redis_url", "web_concurrency"}
+COUNTED = "milliseconds|days|times|loans|seconds|connections|rows|values|processes|port|books|requests|searches|bytes"
+UNITS = re.compile(rf"\b({COUNTED})\b", re.IGNORECASE)
 SECTIONS: tuple[type[Section], ...] = (Settings, *schema.sections())
 SECRET = "0123456789abcdef" * 2
 LATER = "fedcba9876543210" * 2

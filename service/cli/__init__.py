@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from service.cli import indexes
 from service.errors import SetupError, ShelfmarkError
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+app.add_typer(indexes.app, name="indexes")
+keys = typer.Typer(name="keys", help="API keys: make, list, replace and revoke them.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(keys)
+Prefix = Annotated[str, typer.Argument(help="The key's prefix: the part after shelf_.")]
 
 
 @app.command()
@@ -56,11 +63,16 @@ def serve(
 @app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="Where to go: a revision, or head.")] = "head",
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done and what it would lock, and do nothing.")
+    ] = False,
+    back: Annotated[bool, typer.Option("--back", help="Go back to an older revision; what it drops is lost.")] = False,
 ) -> None:
-    """Bring the database to a revision, as `alembic upgrade head` does."""
+    """Bring the database to a revision, as `alembic upgrade head` does, and show what each step locks."""
     from service.cli.migrating import run
 
-    run(revision)
+    run(revision, dry_run=dry_run, back=back)
 
 
 @app.command("import")
@@ -97,12 +109,28 @@ def sample(
 
 @app.command()
 def contract(
-    check: Annotated[Path | None, typer.Option(help="Compare with this file and fail where they differ.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Compare with this file and fail where that asks for something.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write this file; what is taken away must stand in the CHANGELOG.md beside it.")
+    ] = None,
 ) -> None:
     """Print which questions every table answers, as JSON."""
     from service.cli.contracts import run
 
-    run(check)
+    run(check, write)
+
+
+@app.command()
+def slow(
+    table: Annotated[str | None, typer.Argument(help="Show the questions of this table only.")] = None,
+    *,
+    most: Annotated[int, typer.Option(min=1, max=500, help="How many are shown.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the questions that took too long in the database: how often, how long, the index that they rode, PostgreSQL's plan."""
+    from service.cli.slow import run
+
+    run(table, most, as_json=as_json)
 
 
 @app.command()
@@ -111,6 +139,50 @@ def doctor() -> None:
     from service.cli.doctor import run
 
     run()
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Who holds the key, or what for.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it may do: books:read, books:write, *:read, admin. May be given again.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(help="How long it is good: 90d, 24h, 30m. For ever if not given.")] = None,
+    within: Annotated[
+        list[str] | None, typer.Option(help="The only rows that it sees and changes, as member_id=7. May be given again.")
+    ] = None,
+) -> None:
+    """Make a key, and print it: on standard output the key alone, this once."""
+    from service.cli.keys import create
+
+    create(name, scope or [], expires, within or [])
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """List the keys, what each may do, and when it was last used."""
+    from service.cli.keys import show
+
+    show()
+
+
+@keys.command("rotate")
+def keys_rotate(
+    prefix: Prefix,
+    overlap: Annotated[str, typer.Option(help="How long the old key goes on: 24h, 30m; 0 for not at all.")] = "24h",
+) -> None:
+    """Replace a key by a new one that may do the same, and print that."""
+    from service.cli.keys import rotate
+
+    rotate(prefix, overlap)
+
+
+@keys.command("revoke")
+def keys_revoke(prefix: Prefix) -> None:
+    """End a key: every process refuses it within a second."""
+    from service.cli.keys import revoke
+
+    revoke(prefix)
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """`shelfmark doctor`: what is set, what runs, what is wrong and what to do about it."""
 
 import asyncio
+import math
+import os
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,8 +16,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import migrations, schema, settings
-from service.db import Database
+from service.db import Database, budget
+from service.db.budget import processes
 from service.db.encoding import ENCODING_SQL, refuse_encoding
+from service.db.engine import reading_options
 from service.db.surface import idle
 from service.errors import Problem, SetupError
 from service.http.health import missing
@@ -23,6 +27,28 @@ from service.local.urls import database_url, redis_url
 from service.settings import Settings
 
 ROUND_TRIPS = 20
+MEASURED_MOST = 10
+UNKNOWN_TO_POOLERS = "unsupported startup parameter"
+RELIED_UPON = {
+    "timezone",
+    "default_transaction_read_only",
+    "statement_timeout",
+    "max_parallel_workers_per_gather",
+    "enable_seqscan",
+    "enable_sort",
+    "enable_incremental_sort",
+}
+OPEN = text("""
+    SELECT count(*), count(*) FILTER (WHERE usename = current_user),
+           current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    FROM pg_stat_activity WHERE backend_type = 'client backend'
+""")
+NONE_LEFT = "too many connections", "remaining connection slots", "too many clients"
+WHOSE = "SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2"
+READS_A_SECOND = 2000
+"""What a process reads, about, where nothing has to be waited for: beyond that its processor is what limits it."""
+SHOW = text("SELECT setting FROM pg_settings WHERE lower(name) = :name")
+REMEDY = "set it for the role (ALTER ROLE ... SET), as docs/guides/pooling.md tells"
 OLDEST_POSTGRESQL, OLDEST_REDIS = 15, (6, 2)
 MARKS = {True: "[green]ok[/]  ", False: "[red]bad[/] "}
 
@@ -72,22 +98,45 @@ async def _database(loaded: Settings) -> AsyncIterator[Finding]:
     except SetupError as error:
         yield Finding(good=False, text=str(error))
         return
-    database = Database.connect(url, loaded)
+    try:
+        database = Database.connect(url, loaded)
+    except SetupError as error:
+        yield Finding(good=False, text=str(error))
+        return
     try:
         async with database.reading() as session:
-            for finding in [found async for found in _of_server(session, loaded)]:
+            for finding in [found async for found in _of_server(session)]:
                 yield finding
+            trip, most = await _round_trip(session), await budget.offered(session)
+            used, own, whole = (await session.execute(OPEN)).one()
+        yield Finding(good=True, text=f"a round trip takes {trip * 1000:.2f} ms")
+        for finding in _of_budget(loaded, trip, most, used):
+            yield finding
+        for line in await _unlike(database, loaded):
+            yield Finding(good=False, text=line)
+        free = min(most - own, whole - used) - budget.RESERVE
+        if free > 0:
+            yield await _waiting(url, loaded, free)
         async for finding in _of_schema(database, url):
             yield finding
     except Problem as problem:
-        yield Finding(good=False, text=f"PostgreSQL: {problem.detail} ({problem.__cause__})")
+        yield Finding(good=False, text=f"PostgreSQL: {problem.detail} ({problem.__cause__}){_hint(problem)}")
     except SetupError as error:
         yield Finding(good=False, text=str(error))
     finally:
         await database.close()
 
 
-async def _of_server(session: AsyncSession, loaded: Settings) -> AsyncIterator[Finding]:
+def _hint(problem: Problem) -> str:
+    cause = str(problem.__cause__)
+    if UNKNOWN_TO_POOLERS in cause:
+        return ". A pooler stands in between: set SHELFMARK_POOLER=true, and see docs/guides/pooling.md"
+    if any(words in cause for words in NONE_LEFT):
+        return f". All that PostgreSQL has for this role are in use; {WHOSE} tells whose they are"
+    return ""
+
+
+async def _of_server(session: AsyncSession) -> AsyncIterator[Finding]:
     number = int((await session.execute(text("SHOW server_version_num"))).scalar_one())
     yield Finding(good=number // 10_000 >= OLDEST_POSTGRESQL, text=f"PostgreSQL {number // 10_000}.{number % 10_000}")
     encoding, folded = (await session.execute(text(ENCODING_SQL))).one()
@@ -96,8 +145,6 @@ async def _of_server(session: AsyncSession, loaded: Settings) -> AsyncIterator[F
         yield Finding(good=True, text="its encoding is UTF8, and it folds the letters of every language")
     except SetupError as error:
         yield Finding(good=False, text=str(error))
-    yield Finding(good=True, text=f"a round trip takes {await _round_trip(session) * 1000:.2f} ms")
-    yield await _connections(session, loaded)
 
 
 async def _round_trip(session: AsyncSession) -> float:
@@ -110,12 +157,76 @@ async def _round_trip(session: AsyncSession) -> float:
     return sorted(times)[ROUND_TRIPS // 2]
 
 
-async def _connections(session: AsyncSession, loaded: Settings) -> Finding:
-    most = int((await session.execute(text("SHOW max_connections"))).scalar_one())
-    kept = int((await session.execute(text("SHOW superuser_reserved_connections"))).scalar_one())
-    wanted = loaded.web_concurrency * (loaded.read_pool_size + loaded.write_pool_size)
-    arithmetic = f"{loaded.web_concurrency} x ({loaded.read_pool_size} + {loaded.write_pool_size}) = {wanted} connections"
-    return Finding(good=wanted <= most - kept, text=f"{arithmetic} of the {most - kept} that PostgreSQL offers")
+def _of_budget(loaded: Settings, trip: float, most: int, used: int) -> Iterator[Finding]:
+    """The arithmetic of connections, and what may be changed for the better."""
+    if loaded.pooler:
+        yield Finding(good=True, text=f"{budget.arithmetic(loaded)} to the pooler (SHELFMARK_POOLER)")
+        return
+    try:
+        budget.refuse_excess(loaded, most)
+    except SetupError as error:
+        yield Finding(good=False, text=str(error))
+        return
+    yield Finding(good=True, text=f"{budget.arithmetic(loaded)} of the {most} that PostgreSQL offers; {used} are open now")
+    for line in advice(loaded, trip, most):
+        yield Finding(good=True, text=line)
+
+
+async def _waiting(url: str, loaded: Settings, most: int) -> Finding:
+    """How long readers wait for a connection when there are twice as many of them as connections, and what they get done.
+
+    As many connections are measured as a process has for reads, but no more than are free, and not very many.
+    """
+    reads = min(budget.sizes(loaded).reads, most, MEASURED_MOST)
+    database = Database.connect(url, loaded.model_copy(update={"read_pool_size": reads, "pool_wait_seconds": 60.0}))
+    gate, readers = database.reads.gate, 2 * reads
+
+    async def ask() -> None:
+        for _ in range(ROUND_TRIPS):
+            await database.read(lambda session: session.execute(text("SELECT 1")))
+
+    try:
+        await asyncio.gather(*(ask() for _ in range(readers)))  # connects, which is no part of what is measured
+        before, began = gate.waited, time.perf_counter()
+        await asyncio.gather(*(ask() for _ in range(readers)))
+        took = time.perf_counter() - began
+    finally:
+        await database.close()
+    done = readers * ROUND_TRIPS
+    waited = f"{readers} readers at once wait {1000 * (gate.waited - before) / done:.2f} ms for one of {gate.permits} connections"
+    return Finding(good=True, text=f"{waited}, and read {done / took:,.0f} times a second")
+
+
+def advice(loaded: Settings, trip: float, most: int) -> Iterator[str]:
+    """What may be changed for the better, as far as there are connections for it.
+
+    Args:
+        loaded: the settings.
+        trip: seconds that the database takes to answer.
+        most: connections that it offers.
+    """
+    processors, sizes = os.cpu_count() or 1, budget.sizes(loaded)
+    together = processors + loaded.job_workers
+    if loaded.web_concurrency < processors and together * sizes.total + budget.RESERVE <= most:
+        yield f"this machine has {processors} processors, and a process uses one: WEB_CONCURRENCY={processors} would use them all"
+    if processes(loaded) > 1 and loaded.connection_budget is None and not (loaded.read_pool_size and loaded.write_pool_size):
+        yield f"SHELFMARK_CONNECTION_BUDGET={budget.needed(loaded)} would keep this sum when processes are added"
+    reads = math.ceil(trip * READS_A_SECOND)
+    if reads > sizes.reads and processes(loaded) * (reads + sizes.writes + budget.ASIDE) + budget.RESERVE <= most:
+        yield (
+            f"the database is far away: while {sizes.reads} connections wait for it, a process has time for "
+            f"more. SHELFMARK_READ_POOL_SIZE={reads} would use that"
+        )
+
+
+async def _unlike(database: Database, loaded: Settings) -> list[str]:
+    """Settings that connections don't have, though reading relies on them."""
+    async with database.reading() as session:
+        return [
+            f"connections that read have {name} = {found}, and need {wanted}: {REMEDY}"
+            for name, wanted in reading_options(loaded).items()
+            if name in RELIED_UPON and (found := str(await session.scalar(SHOW, {"name": name}))) != wanted
+        ]
 
 
 async def _of_schema(database: Database, url: str) -> AsyncIterator[Finding]:
@@ -123,6 +234,7 @@ async def _of_schema(database: Database, url: str) -> AsyncIterator[Finding]:
     if current == head:
         yield Finding(good=True, text=f"the newest migration is in ({head})")
     else:
+        await asyncio.to_thread(migrations.goes_back, url, "head")  # says so where newer code has migrated it
         yield Finding(
             good=False, text=f"the database is at {current or 'no migration'}, the code at {head}: run `shelfmark migrate`"
         )

@@ -1,8 +1,11 @@
 """`shelfmark up`: everything on this machine, from nothing to requests that work."""
 
+import asyncio
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -11,14 +14,18 @@ from rich.console import Console
 
 from service import local, migrations, schema, settings
 from service.app import PREFIX, create_app
+from service.cli.admitting import admit
 from service.cli.ports import free_port, origin
 from service.cli.sampling import fill
 from service.cli.serving import web
 from service.cli.welcome import welcome
+from service.http.tokens import Signatures
+from service.local.header import NAME
 from service.local.visiting import visiting
 from service.settings import Settings
 from service.telemetry import configure_logging
 
+TICKS = 3  # of uvicorn's main loop, which ticks ten times a second
 SIGNALLED = 128  # a shell's exit code for a signal, less its number
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -39,9 +46,12 @@ def run(**options: Any) -> None:
         loaded = _with_servers(asked, servers, options)
         migrations.upgrade(servers.database_url)
         fill(servers.database_url, loaded.sample_books, console)
+        let_in = partial(admit, servers.database_url, Signatures(loaded.signing()), loaded.directory)
+        admitted = let_in()
         configure_logging(loaded)
-        told = welcome(origin(loaded.host, loaded.port), PREFIX, schema.routers())
-        _Announcing(uvicorn.Config(create_app(loaded), **web(loaded), log_level="warning"), told).run()
+        told = welcome(origin(loaded.host, loaded.port), PREFIX, schema.routers(), loaded.directory / NAME)
+        config = uvicorn.Config(create_app(loaded), **web(loaded), log_level="warning")
+        _Announcing(config, told, None if admitted else let_in).run()
 
 
 def _hear_signals() -> None:
@@ -73,13 +83,23 @@ def _with_servers(asked: Settings, servers: local.Servers, options: dict[str, An
 
 
 class _Announcing(uvicorn.Server):
-    """Says where the service is, once it can be called."""
+    """Says where the service is, once it can be called.
 
-    def __init__(self, config: uvicorn.Config, welcome: str) -> None:
+    Attributes:
+        let_in: what makes the key work that is named there; tried again until it does, for a database whose first
+            migration is being written.
+    """
+
+    def __init__(self, config: uvicorn.Config, welcome: str, let_in: Callable[[], bool] | None) -> None:
         super().__init__(config)
-        self.welcome = welcome
+        self.welcome, self.let_in = welcome, let_in
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
             console.print(self.welcome)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.let_in and counter % TICKS == 0 and await asyncio.to_thread(self.let_in):
+            self.let_in = None
+        return await super().on_tick(counter)

@@ -1,6 +1,8 @@
 """What `shelfmark up` prints when it is ready: where the docs are, and requests to try, made of what the tables answer."""
 
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from sqlalchemy import Integer
 
@@ -15,16 +17,18 @@ from service.http.serve import Routes
 MEMBERS, ROWS = 3, 3
 
 
-def welcome(base: str, prefix: str, routers: Sequence[Routes]) -> str:
+def welcome(base: str, prefix: str, routers: Sequence[Routes], header: Path) -> str:
     """The lines that greet whoever started the service.
 
     Args:
         base: where it serves: `http://127.0.0.1:8000`.
         prefix: the path that all tables are below: `/v1`.
         routers: the tables.
+        header: the file that holds the header with an API key.
     """
-    lines = ["", f"Shelfmark serves on {base}", f"The API is documented at {base}/docs", ""]
-    found = [f"  curl -s '{base}{prefix}{path}'   # {meaning}" for path, meaning in tries(routers)]
+    lines = ["", f"Shelfmark serves on {base}", f"The API is documented at {base}/docs", f"Your API key is in {header}", ""]
+    sent = shlex.quote(f"@{header}")
+    found = [f"  curl -s -H {sent} '{base}{prefix}{path}'   # {meaning}" for path, meaning in tries(routers)]
     return "\n".join([*lines, *(["Try:", *found, ""] if found else []), "Ctrl-C ends it."])
 
 

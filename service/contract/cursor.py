@@ -15,6 +15,8 @@ from typing import Any
 from service.errors import InvalidCursor
 
 SIGNATURE_BYTES = 16
+COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+"""Keeps integers of any size and the infinities, as orjson doesn't."""
 AGAIN = "Begin again without cursor="
 
 
@@ -38,7 +40,7 @@ class Signer:
             values: the row's keys, as JSON takes them.
             now: seconds since 1970.
         """
-        content = json.dumps([int(now) + self.seconds, *values], separators=(",", ":")).encode()
+        content = COMPACT([int(now) + self.seconds, *values]).encode()
         return _encoded(_signature(self.secrets[0], question, content) + content)
 
     def open(self, question: bytes, cursor: str, now: float) -> list[Any]:

@@ -1,16 +1,13 @@
 """A refusal: why a question isn't served, what is, what comes nearest, and the line that would serve it."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from service.contract.choose import choose, completed
-from service.contract.path import Contract, Key, Path
-from service.contract.question import FOLDED, Question, Sort, Sought, joined, range_spelled, spelled
-from service.contract.search import alone
+from service.contract.line import index_line
+from service.contract.path import Contract
+from service.contract.question import FOLDED, Question, Sort, joined, range_spelled, spelled
 from service.contract.served import Served, literal, served, shortened
-
-NAME_BYTES = 63  # PostgreSQL cuts longer names
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +27,15 @@ class Refusal:
     index: str | None
 
 
-def refuse(contract: Contract, question: Question) -> Refusal:
-    """The refusal of a question that `choose` found no path for."""
-    offers = served(contract)
+def refuse(contract: Contract, question: Question, always: Collection[str] = ()) -> Refusal:
+    """The refusal of a question that `choose` found no path for.
+
+    Args:
+        contract: what is served.
+        question: what isn't.
+        always: names that every question of this caller has an equality with: only offers with those are any use.
+    """
+    offers = tuple(offer for offer in served(contract) if set(offer.equals).issuperset(always))
     return Refusal(
         asked=_asked(contract, question),
         served=tuple(map(str, offers)),
@@ -78,47 +81,6 @@ def _line_in_range_order(contract: Contract, question: Question) -> str | None:
         return None
     ordered = replace(question, sort=(Sort(question.ranges[0].name),))
     return None if choose(contract, ordered) else index_line(contract, ordered)
-
-
-def index_line(contract: Contract, question: Question) -> str | None:
-    """The `Index(...)` line, as it would stand in the class body of the model; None where one index can't serve the question."""
-    if question.searches:
-        return gin_line(contract.table, question.searches[0]) if alone(question) else None
-    order = completed(contract, question)
-    fixed = sorted(question.equals, key=lambda name: name in contract.primary)  # a total order ends in the primary key
-    keys = (
-        *map(Key, fixed),
-        *(Key(sort.name, sort.descending, not sort.descending, sort.name in contract.nullable) for sort in order),
-    )
-    name = _index_name(contract.table, [key.name for key in keys if key.name not in contract.primary])
-    if choose(replace(contract, paths=(Path(name, keys),)), question) is None:
-        return None
-    return f'Index("{name}", {", ".join((*map(_body, fixed), *(_key(contract, sort) for sort in order)))})'
-
-
-def gin_line(table: str, sought: Sought) -> str:
-    """The line of the GIN index that would serve a search."""
-    column = sought.name.removesuffix(FOLDED)
-    name, gin = f"ix_{table}_search_{column}", 'postgresql_using="gin", postgresql_ops='
-    if sought.name.endswith(FOLDED):
-        return f'Index("{name}", {_body(sought.name)}.label("folded"), {gin}{{"folded": "gin_trgm_ops"}})'
-    return f'Index("{name}", {column}, {gin}{{"{column}": "jsonb_path_ops"}})'
-
-
-def _index_name(table: str, names: list[str]) -> str:
-    return re.sub(r"_+", "_", "_".join(("ix", table, *names))).encode()[:NAME_BYTES].decode(errors="ignore")
-
-
-def _body(name: str) -> str:
-    """A name as the class body spells it."""
-    return f"folded({name.removesuffix(FOLDED)})" if name.endswith(FOLDED) else name
-
-
-def _key(contract: Contract, sort: Sort) -> str:
-    direction = ".desc()" if sort.descending else ""
-    if sort.name in contract.nullable:
-        direction = ".desc().nulls_last()" if sort.descending else ".asc().nulls_first()"
-    return _body(sort.name) + direction
 
 
 def _asked(contract: Contract, question: Question) -> str:

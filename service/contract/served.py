@@ -72,6 +72,30 @@ def served(contract: Contract) -> tuple[Served, ...]:
     return tuple(lookups + [one for path in paths for one in _lists(contract, path)] + searches)
 
 
+def ready(left: Contract, contract: Contract, one: Served) -> bool:
+    """Whether all that a combination of a contract promises is served by what is left of the contract."""
+    return left is contract or all(choose(left, question) for question in _asked(contract, one))
+
+
+def _asked(contract: Contract, one: Served) -> Iterator[Question]:
+    """A question of a combination for each of its orders, without and with its range, and something in the place of each value."""
+    if one.kind == "search":
+        yield from (Question(searches=(Sought(of.key, of.operator, ""),)) for of in contract.searches if of.name == one.path)
+        return
+    path = next(path for path in contract.paths if path.name == one.path)
+    if one.kind == "many":
+        yield Question(_values(path, []), among={path.keys[0].name: (SOME,)})
+        return
+    equals = _values(path, list(one.equals))
+    following = next((key.name for key in path.keys if key.name not in equals), "")
+    some = (Range(following, lower=Bound(SOME, inclusive=True)),)
+    sorts = [tuple(Sort(part.removeprefix("-"), part.startswith("-")) for part in order.split(",")) for order in one.sorts]
+    for sort in [*sorts, *([None] if one.default or not sorts else [])]:
+        for ranges in ((), some):
+            if one.ranged <= bool(ranges) <= bool(one.ranges):
+                yield Question(equals, ranges, sort=sort)
+
+
 def parameters(name: str, text: bool) -> tuple[str, ...]:
     """The range parameters that a key's name takes."""
     prefix = (prefix_spelled(name),) if text else ()

@@ -7,14 +7,17 @@ is `clock_timestamp()`, since `now()` stands still.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, AsyncTransaction
 
+from service.db.gate import Gate
 from service.db.session import Database
 
 WAIT_SECONDS = 30.0
+READERS = 1000
 
 
 class Bound(Database):
@@ -25,15 +28,36 @@ class Bound(Database):
         self._connection = connection
         self._lock = asyncio.Lock()
         self._owner: asyncio.Task[object] | None = None
+        self._alone = Gate(READERS, patience_seconds=WAIT_SECONDS, queue_most=READERS)
 
     async def close(self) -> None:
         """Leave the connection to the fixture that made it."""
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[AsyncSession]:
-        async with self._held(), self._savepoint() as session:
-            session.autoflush = False
-            yield session
+        permit = await self._alone.take()  # a read inside a read is as much of a mistake here as it is elsewhere
+        try:
+            async with self._held(), self._savepoint() as session:
+                session.autoflush = False
+                yield session
+        finally:
+            permit.give_back()
+
+    def lease(self) -> AbstractAsyncContextManager[Any]:
+        """The driver's connection, inside a savepoint."""
+        return self._leased()
+
+    def _writing(self) -> AbstractAsyncContextManager[Any]:
+        return self._leased()
+
+    @asynccontextmanager
+    async def _leased(self) -> AsyncIterator[Any]:
+        permit = await self._alone.take()
+        try:
+            async with self._held(), self._connection.begin_nested():
+                yield (await self._connection.get_raw_connection()).driver_connection
+        finally:
+            permit.give_back()
 
     @asynccontextmanager
     async def _writer(self) -> AsyncIterator[AsyncSession]:
@@ -79,4 +103,13 @@ async def rolled_back(engine: AsyncEngine) -> AsyncIterator[Bound]:
         try:
             yield Bound(connection)
         finally:
-            await transaction.rollback()
+            await _undone(connection, transaction)
+
+
+async def _undone(connection: AsyncConnection, transaction: AsyncTransaction) -> None:
+    """Roll back. A connection that can't, since a statement was broken off on it, is closed: the next test needs another."""
+    try:
+        await transaction.rollback()
+    except BaseException:
+        await connection.invalidate()
+        raise

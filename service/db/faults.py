@@ -1,15 +1,18 @@
 """What the database, the driver and the pool raise, as problems: one table for all of it.
 
 Errors come in four families: SQLAlchemy's TimeoutError (no connection became free), the built-in TimeoutError (the driver's own
-limit), raw OSError (a connection that was refused isn't wrapped), and DBAPIError, told apart by SQLSTATE.
+limit), raw OSError (a connection that was refused isn't wrapped), and what the server says, told apart by SQLSTATE: as DBAPIError
+from a session, as the dialect's error from a pool, as asyncpg's from a lease. A driver that has lost its connection says it in
+words of its own.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import asyncpg
 from sqlalchemy import Table
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from service.contract.question import FOLDED
@@ -22,7 +25,16 @@ BUSY = "All connections to the database are in use. Try again in a moment."
 SLOW = "The database stopped the statement at its time limit. Ask for less, or try again in a moment."
 BEHIND = "The database lacks a table or column that this version of the service needs; its operator has to run the migrations."
 FULL = "The database's disk is full, so nothing can be written. Reads still work."
-FAULTS = (DBAPIError, PoolTimeoutError, TimeoutError, ConnectionError)
+UNKNOWN = (
+    "The connection to the database was lost while this was being committed, so it may or may not have been done. "
+    "Look before you repeat it."
+)
+OF_THE_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+FAULTS = (DBAPIError, EmulatedDBAPIException, PoolTimeoutError, TimeoutError, ConnectionError, *OF_THE_DRIVER)
+ENDED = ("08", "57P")
+"""How the states begin with which a server ends a connection: what it did last isn't known."""
+LOST = {"08000", "08003", "08006", "57P01", "57P02"}
+COLLIDED = {"40001", "40P01"}
 
 BY_STATE: dict[str, tuple[type[Problem], str]] = {
     "08": (Unavailable, AWAY),
@@ -44,21 +56,26 @@ BY_STATE: dict[str, tuple[type[Problem], str]] = {
 
 
 @contextmanager
-def as_problems(*also: type[Exception]) -> Iterator[None]:
-    """Raise what goes wrong with the database inside as the problem that a client is told.
-
-    Args:
-        also: further exceptions that speak of the database here.
-    """
+def as_problems() -> Iterator[None]:
+    """Raise what goes wrong with the database inside as the problem that a client is told."""
     try:
         yield
-    except Exception as error:
-        if not isinstance(error, (*FAULTS, *also)):
-            raise
+    except FAULTS as error:
         found = problem(error)
         if found is None:
             raise
         raise found from error
+
+
+@contextmanager
+def connecting() -> Iterator[None]:
+    """Raise what goes wrong while a connection is made: whatever it is, the database can't be had."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise Overloaded(BUSY) from error
+    except (*FAULTS, OSError) as error:
+        raise Unavailable(AWAY) from error
 
 
 def problem(error: BaseException) -> Problem | None:
@@ -69,28 +86,61 @@ def problem(error: BaseException) -> Problem | None:
         return TimedOut(SLOW)
     if isinstance(error, OSError):
         return Unavailable(AWAY)
-    return _by_state(error) if isinstance(error, DBAPIError) else None
+    return _by_state(error) if isinstance(error, (DBAPIError, EmulatedDBAPIException, *OF_THE_DRIVER)) else None
 
 
-def _by_state(error: DBAPIError) -> Problem | None:
-    state = str(getattr(error.orig, "sqlstate", "") or "")
+def gone(error: BaseException | None) -> bool:
+    """Whether a connection was lost that stood before. What does no harm twice may be asked again on another one."""
+    cause = driver_error(error)
+    if isinstance(cause, asyncpg.InternalClientError | ConnectionResetError | BrokenPipeError):
+        return True
+    return state_of(error) in LOST or (isinstance(error, FAULTS) and "connection is closed" in str(cause))
+
+
+def collided(error: BaseException | None) -> bool:
+    """Whether the database ended a transaction for the sake of another: it was rolled back, and may go through next time."""
+    return state_of(error) in COLLIDED
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether the server has said itself that it didn't do what it was asked: otherwise nobody knows."""
+    state = state_of(error)
+    return bool(state) and not state.startswith(ENDED)
+
+
+def unsettled(error: BaseException) -> bool:
+    """Whether a statement may still run on the connection: the server hasn't said that it ended.
+
+    So it is after a cancellation and after the driver's own time limit, also where another error came of them.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError | asyncpg.InterfaceError) or not isinstance(seen, Exception):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def state_of(error: BaseException | None) -> str:
+    """The SQLSTATE of an error, five characters; empty where the server said none."""
+    return str(getattr(driver_error(error), "sqlstate", None) or "")
+
+
+def driver_error(error: BaseException | None) -> Any:
+    """The driver's own error, which knows the table, the constraint and the column."""
+    found = error.orig if isinstance(error, DBAPIError) else error
+    return (found.orig or found) if isinstance(found, EmulatedDBAPIException) else found
+
+
+def _by_state(error: BaseException) -> Problem | None:
+    state = state_of(error)
     if state.startswith("23"):
         return _refused(state, driver_error(error))
     for length in (5, 3, 2):
         if state[:length] in BY_STATE:
             kind, detail = BY_STATE[state[:length]]
             return kind(detail)
-    return Unavailable(AWAY) if error.connection_invalidated or _closed(error) else None
-
-
-def _closed(error: DBAPIError) -> bool:
-    return "connection is closed" in str(error.orig) or "connection was closed" in str(error.orig)
-
-
-def driver_error(error: SQLAlchemyError) -> Any:
-    """The driver's own error, which knows the table, the constraint and the column."""
-    orig = getattr(error, "orig", None)
-    return getattr(orig, "driver_exception", None) or getattr(orig, "__cause__", None) or orig
+    return Unavailable(AWAY) if gone(error) else None
 
 
 def _refused(state: str, cause: Any) -> Problem:

@@ -4,29 +4,35 @@ Rows come back detached, with their columns loaded: compare ids, not identity. R
 writes are units of work, or ride the one they are called in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 
-from sqlalchemy import Index, delete, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upserting
+from sqlalchemy import Index, PrimaryKeyConstraint, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, selectinload
 
 from service.contract.choose import Choice, choose
 from service.contract.question import Question, Sort
 from service.contract.search import sought
+from service.db.catalogue import Keeper
 from service.db.estimate import estimated
 from service.db.faults import problem
+from service.db.measuring import Measured
 from service.db.model import Model, table_of
+from service.db.outbox import Note
 from service.db.searching import FOUND, SEARCH_MOST, TOO_MANY, TOO_SLOW
-from service.db.session import Database, Unit
-from service.db.statements import Asked
+from service.db.session import Database, once_more
+from service.db.statements import Asked, upserted
 from service.db.surface import Surface, surface
+from service.db.unit import Unit
 from service.errors import Internal, NotFound, Problem, TimedOut, TooManyMatches
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
+Reading = Callable[[AsyncSession], Awaitable[Sequence[Any]]]
 ANEW = {"populate_existing": True}  # within one unit of work, a row read before is still read again
 
 
@@ -68,15 +74,14 @@ class Repository(Generic[M]):
         Raises:
             NotFound: there is none.
         """
-        async with self.database.reading() as session:
-            row = await session.scalar(select(self._model).where(self._primary == key), execution_options=ANEW)
+        found = select(self._model).where(self._primary == key)
+        row = await self._read(lambda: self.rides(self._key), lambda session: session.scalar(found, execution_options=ANEW))
         return self._found(row, key)
 
     async def many(self, keys: Iterable[Any]) -> list[M]:
         """The rows with these primary keys that exist, in the order of the keys."""
-        async with self.database.reading() as session:
-            found = select(self._model).where(self._primary.in_(list(keys))).order_by(self._primary)
-            return list(await session.scalars(found, execution_options=ANEW))
+        found = select(self._model).where(self._primary.in_(list(keys))).order_by(self._primary)
+        return list(await self._read(lambda: self.rides(self._key), lambda session: session.scalars(found, execution_options=ANEW)))
 
     async def one(self, path: Index, **keys: Any) -> M | None:
         """The row with these keys of a unique index, or None."""
@@ -98,8 +103,7 @@ class Repository(Generic[M]):
         Raises:
             ValueError: the index doesn't serve that.
         """
-        order = tuple(sort) if sort else self._forward(path, equals)
-        question = Question(equals=equals, sort=order)
+        question = Question(equals=equals, sort=tuple(sort) if sort else self._forward(path, equals))
         return await self.ask(question, self._along(path, question), limit, after=after)
 
     async def search(self, path: Index, text: str, *, limit: int = 50, after: Sequence[Any] | None = None) -> Page[M]:
@@ -153,7 +157,8 @@ class Repository(Generic[M]):
         statement = Asked(of, question, choice).page(list(names), limit + 1, last, search_most)
         expressions = [statement.selected_columns[name] for name in (*order, *([FOUND] if search else ()))]
         query = select(self._model, *expressions).from_statement(statement).options(*map(selectinload, include))
-        found = await self._rows(query, search_most if search else None)
+        asked = Measured(self.database, of.contract, question, choice.path.name, statement)
+        found = await self._rows(partial(asked.rows, query), choice, include, search_most if search else None)
         page = Page(row[0] for row in (found if choice.kind == "many" else found[:limit]))
         if len(found) > limit and choice.kind in {"list", "search"}:
             page.last = tuple(found[limit - 1][1 : len(order) + 1])
@@ -163,25 +168,29 @@ class Repository(Generic[M]):
 
     async def count(self, question: Question, choice: Choice, most: int) -> tuple[int, bool]:
         """How many rows a question has, counted up to `most`, and whether that is all of them."""
-        async with self.database.reading() as session:
-            number = int(await session.scalar(Asked(self.surface, question, choice).capped(most)) or 0)
+        counted = Asked(self.surface, question, choice).capped(most)
+        number = int(await self._read(lambda: self._along_path(choice), lambda session: session.scalar(counted)) or 0)
         return min(number, most), number <= most
 
     async def estimate(self, question: Question, choice: Choice) -> int:
         """How many rows PostgreSQL's planner expects a question to have."""
-        async with self.database.reading() as session:
-            return await estimated(session, Asked(self.surface, question, choice).everything())
+        everything = Asked(self.surface, question, choice).everything()
+        return await self._read(lambda: self._along_path(choice), lambda session: estimated(session, everything))
 
-    async def create(self, **values: Any) -> M:
+    @once_more
+    async def create(self, /, **values: Any) -> M:
         """Insert a row, and return it as the database keeps it: rounded, folded, with its defaults.
 
         Raises:
             Problem: the database refuses a value.
         """
         async with self.database.writing() as unit:
-            return await self._inserted(unit, values)
+            row = await self._inserted(unit, values)
+            unit.note("created", [row])
+            return row
 
-    async def change(self, key: Any, **values: Any) -> M:
+    @once_more
+    async def change(self, /, key: Any, **values: Any) -> M:
         """Change a row's values; those not named stay.
 
         Raises:
@@ -190,10 +199,13 @@ class Repository(Generic[M]):
         if not values:
             return await self.get(key)
         async with self.database.writing() as unit:
+            self.rides(self._key)
             statement = update(self._model).where(self._primary == key).values(**values).returning(self._model)
-            row = await unit.session.scalar(statement, execution_options=ANEW)
-            return self._found(row, key)
+            row = self._found(await unit.session.scalar(statement, execution_options=ANEW), key)
+            unit.note("changed", [row])
+            return row
 
+    @once_more
     async def delete(self, key: Any) -> None:
         """Delete a row.
 
@@ -202,9 +214,13 @@ class Repository(Generic[M]):
             Conflict: other rows refer to it.
         """
         async with self.database.writing() as unit:
+            self.rides(self._key)
+            self.database.catalogue.need_to_delete(self.model)
             gone = await unit.session.scalar(delete(self.model).where(self._primary == key).returning(self._primary))
             self._found(gone, key)
+            unit.notes.append(Note(table_of(self.model).name, key, "deleted"))
 
+    @once_more
     async def batch(self, rows: Sequence[Mapping[str, Any]]) -> list[M]:
         """Insert rows in one transaction, all or none.
 
@@ -217,13 +233,16 @@ class Repository(Generic[M]):
             try:
                 async with unit.session.begin_nested():
                     statement = insert(self._model).returning(self._model, sort_by_parameter_order=True)
-                    return list(await unit.session.scalars(statement, [dict(row) for row in rows]))
+                    made = list(await unit.session.scalars(statement, [dict(row) for row in rows]))
+                unit.note("created", made)
             except DBAPIError as error:
                 found = problem(error)
                 if found is None or found.status >= Internal.status:
                     raise
                 raise await self._first_refused(unit, rows) or found from error
+            return made
 
+    @once_more
     async def upsert(self, rows: Sequence[Mapping[str, Any]], on: Index) -> list[M]:
         """Insert rows, or change those that hold the same keys of a unique index; in one statement.
 
@@ -233,22 +252,43 @@ class Repository(Generic[M]):
         """
         if not rows:
             return []
-        statement = upserting(self.model).values([dict(row) for row in rows])
-        keys = {column.name for column in on.columns}
-        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys} or {
-            name: statement.excluded[name] for name in rows[0]
-        }
-        upsert = statement.on_conflict_do_update(
-            index_elements=list(on.expressions), index_where=on.dialect_options["postgresql"].get("where"), set_=changed
-        )
+        upsert = upserted(self.model, rows, on).returning(self._model)
         async with self.database.writing() as unit:
-            return list(await unit.session.scalars(upsert.returning(self._model), execution_options=ANEW))
+            self.rides(on)
+            made = list(await unit.session.scalars(upsert, execution_options=ANEW))
+            unit.note("changed", made)
+            return made
 
-    async def _rows(self, query: Any, search_most: int | None) -> Sequence[Any]:
+    def rides(self, *indexes: Keeper) -> None:
+        """Say which indexes a query of your own rides, right before it is sent: it isn't, if one of them is withdrawn.
+
+        Args:
+            indexes: those of any model: `Book.by_author`.
+
+        Raises:
+            IndexNotReady: the database doesn't have one of them.
+        """
+        self.database.catalogue.need(*indexes)
+
+    async def _read(self, ready: Callable[[], None], work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """A read, once its paths are known to be ready: asked when the connection is there, which may have taken a while."""
+
+        async def asked(session: AsyncSession) -> T:
+            ready()
+            return await work(session)
+
+        return await self.database.read(asked)
+
+    def _ready(self, choice: Choice, include: Sequence[QueryableAttribute[Any]]) -> None:
+        self._along_path(choice)
+        self.rides(*(table_of(relation.property.mapper.class_).primary_key for relation in include))
+
+    async def _rows(
+        self, work: Reading, choice: Choice, include: Sequence[QueryableAttribute[Any]], search_most: int | None
+    ) -> Sequence[Any]:
         """The rows of a statement; all that a search has found, or none of them."""
         try:
-            async with self.database.reading() as session:
-                found = (await session.execute(query)).all()
+            found = await self._read(partial(self._ready, choice, include), work)
         except TimedOut as error:
             if search_most is None:
                 raise
@@ -256,6 +296,14 @@ class Repository(Generic[M]):
         if search_most is not None and found and found[0][-1] > search_most:
             raise TooManyMatches(TOO_MANY.format(most=search_most), most=search_most)
         return found
+
+    def _along_path(self, choice: Choice) -> None:
+        """Refuse what was chosen before its path was withdrawn: a connection may have been waited for meanwhile."""
+        self.database.catalogue.check(self.surface.contract.table, choice.path.name)
+
+    @property
+    def _key(self) -> PrimaryKeyConstraint:
+        return table_of(self.model).primary_key
 
     @property
     def _primary(self) -> Any:
@@ -282,6 +330,7 @@ class Repository(Generic[M]):
         choice = choose(replace(contract, paths=paths, searches=searches), question)
         if choice is None:
             raise ValueError(f"{path.name} doesn't serve {question}")
+        self._along_path(choice)
         return choice
 
     async def _first_refused(self, unit: Unit, rows: Sequence[Mapping[str, Any]]) -> Problem | None:

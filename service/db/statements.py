@@ -6,6 +6,9 @@ recognise it in a parameter. Every other value is bound.
 The first key of a list's index is pinned by `= ANY (ARRAY[value])`. After a plain `=` PostgreSQL leaves that key out of ORDER BY,
 and then an index that lacks it gives the order as well: it may walk the primary key and filter, which for a rare value is the
 whole table.
+
+A bound value's name says where it comes from, so that a statement may be compiled once for all questions of its shape: `values`
+gives those of another question.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +20,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     CompoundSelect,
+    Index,
     Integer,
     Select,
     Text,
@@ -31,18 +35,20 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import Insert, array, insert
 from sqlalchemy.sql import visitors
 
 from service.contract.choose import Choice
 from service.contract.keyset import After, Branch, Condition, Equal, Null, after
 from service.contract.path import Key
 from service.contract.question import FOLDED, Question, Range
-from service.db.model import folded
+from service.db.model import Model, folded
 from service.db.searching import SEARCH_MOST, holds, searched
 from service.db.surface import Surface
 
 Rows = Select[Any] | CompoundSelect[Any]
+EQUAL, AMONG, LOWER, UPPER, PREFIX, LAST = "", "__in", "__lower", "__upper", "__prefix", "__last"
+"""What a bound value is to a question: the end of its name."""
 LAST_BEFORE_SURROGATES, FIRST_AFTER_SURROGATES = 0xD7FF, 0xE000
 
 
@@ -67,7 +73,7 @@ class Asked:
         """
         if self.choice.kind == "search":
             primary = self.of.primary
-            after_key = None if last is None else _bound(self.of, primary, last[primary])
+            after_key = None if last is None else _bound(self.of, primary, last[primary], LAST)
             return searched(self.of, self.question.searches[0], columns, limit=limit, after=after_key, most=search_most)
         if self.choice.kind == "many":
             return self._many(columns)
@@ -79,8 +85,13 @@ class Asked:
         return selects[0] if len(selects) == 1 else union_all(*selects).limit(_literal(limit))
 
     def capped(self, most: int) -> Select[Any]:
-        """How many rows the question has, up to one more than `most`."""
-        some = self.everything().limit(_literal(most + 1)).subquery()
+        """How many rows the question has, up to one more than `most`.
+
+        Those of a list are counted along its index, in the order of the index: without an order PostgreSQL may collect all that
+        matches before it counts, or walk another index and throw rows away.
+        """
+        order = [_ordered(self.of, key) for key in self.choice.path.keys] if self.choice.kind == "list" else []
+        some = self.everything().order_by(*order).limit(_literal(most + 1)).subquery()
         return select(func.count()).select_from(some)
 
     def everything(self) -> Select[Any]:
@@ -117,7 +128,7 @@ class Asked:
     def _equal(self, name: str, value: Any) -> ColumnElement[bool]:
         if value is None:
             return self.of.expressions[name].is_(None)
-        bound = _bound(self.of, name, value)
+        bound = _bound(self.of, name, value, EQUAL)
         return self._pinned(name, folded(bound) if name.endswith(FOLDED) else bound)
 
     def _condition(self, condition: Condition) -> ColumnElement[bool]:
@@ -125,7 +136,7 @@ class Asked:
         if isinstance(condition, Null):
             expression = of.expressions[condition.name]
             return expression.is_not(None) if condition.negated else expression.is_(None)
-        bound = [_bound(of, name, value) for name, value in zip(condition.names, condition.values, strict=True)]
+        bound = [_bound(of, name, value, LAST) for name, value in zip(condition.names, condition.values, strict=True)]
         if isinstance(condition, Equal):
             return and_(*map(self._pinned, condition.names, bound))
         left = tuple_(*(of.expressions[name] for name in condition.names))
@@ -138,7 +149,39 @@ class Asked:
 
 
 def _among(of: Surface, name: str, values: Sequence[Any]) -> ColumnElement[bool]:
-    return of.expressions[name] == func.any(bindparam(None, list(values), type_=ARRAY(of.type_of(name))))
+    return of.expressions[name] == func.any(bindparam(name + AMONG, list(values), type_=ARRAY(of.type_of(name))))
+
+
+def values(question: Question, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a question's statement binds: the name of each bound value -> the value; those that it leaves out, too.
+
+    Args:
+        question: of the same shape as the one that the statement was made for.
+        last: the row that the page follows.
+    """
+    found = dict(question.equals)
+    for name, among in question.among.items():
+        found[name + AMONG] = list(among)
+    for asked in question.ranges:
+        if asked.lower:
+            found[asked.name + LOWER] = asked.lower.value
+        if asked.upper:
+            found[asked.name + UPPER] = asked.upper.value
+        if asked.prefix is not None:
+            found[asked.name + PREFIX] = asked.prefix
+    if last:
+        found.update((name + LAST, value) for name, value in last.items())
+    return found
+
+
+def upserted(model: type[Model], rows: Sequence[Mapping[str, Any]], on: Index) -> Insert:
+    """Rows inserted, or changed where they hold the same keys of a unique index; the keys themselves stay as they are spelled."""
+    statement = insert(model).values([dict(row) for row in rows])
+    keys = {column.name for column in on.columns}
+    names = [name for name in rows[0] if name not in keys] or list(rows[0])
+    changed = {name: statement.excluded[name] for name in names}
+    where = on.dialect_options["postgresql"].get("where")
+    return statement.on_conflict_do_update(index_elements=list(on.expressions), index_where=where, set_=changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +205,15 @@ def _range(of: Surface, ends: _Ends) -> list[ColumnElement[bool]]:
     asked = ends.asked
     expression = of.expressions[asked.name]
     if asked.prefix is not None:
-        begin: Any = _bound(of, asked.name, asked.prefix)
+        begin: Any = _bound(of, asked.name, asked.prefix, PREFIX)
         begin = folded(begin) if asked.name.endswith(FOLDED) else begin
         return [*([expression >= begin] if ends.lower else []), *([expression < _past(begin)] if ends.upper else [])]
     conditions = []
     if asked.lower and ends.lower:
-        value = _bound(of, asked.name, asked.lower.value)
+        value = _bound(of, asked.name, asked.lower.value, LOWER)
         conditions.append(expression >= value if asked.lower.inclusive else expression > value)
     if asked.upper and ends.upper:
-        value = _bound(of, asked.name, asked.upper.value)
+        value = _bound(of, asked.name, asked.upper.value, UPPER)
         conditions.append(expression <= value if asked.upper.inclusive else expression < value)
     return conditions
 
@@ -189,9 +232,9 @@ def _ordered(of: Surface, key: Key) -> ColumnElement[Any]:
     return directed.nulls_first() if key.nulls_first else directed.nulls_last()
 
 
-def _bound(of: Surface, name: str, value: Any) -> BindParameter[Any]:
+def _bound(of: Surface, name: str, value: Any, part: str) -> BindParameter[Any]:
     kind = of.type_of(name)
-    return bindparam(None, value, type_=Text() if isinstance(kind, Text) else kind)
+    return bindparam(name + part, value, type_=Text() if isinstance(kind, Text) else kind)
 
 
 def _number(value: int) -> ColumnElement[int]:

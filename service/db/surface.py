@@ -54,8 +54,18 @@ class Surface:
         return self.expressions[name].type
 
     def of(self, visible: frozenset[str]) -> "Surface":
-        """The part of the surface that can be asked without naming a hidden column."""
+        """The part of the surface that can be asked without naming a hidden column.
+
+        Raises:
+            SetupError: rows come in the order of one by default, so that messages and cursors would tell it.
+        """
         seen = {name for name in self.expressions if name.removesuffix(FOLDED) in visible}
+        hidden = [sort.name for sort in self.contract.default_order if sort.name not in seen]
+        if hidden:
+            raise SetupError(
+                f"{self.model.__name__}.default_order names {', '.join(hidden)}, which clients don't see: a refusal would name it, "
+                "and a cursor hold its values. Show it in the read shape, or choose another order."
+            )
         paths = tuple(path for path in self.contract.paths if seen.issuperset(path.names | {term.name for term in path.predicate}))
         searches = tuple(path for path in self.contract.searches if path.key in seen)
         expressions = {name: self.expressions[name] for name in self.expressions if name in seen}
@@ -252,16 +262,30 @@ def idle(model: type[Model]) -> list[str]:
     ]
 
 
+def referring(model: type[Model]) -> Mapping[Column[Any], tuple[str, ...]]:
+    """Foreign keys that reference a model's table: the first column of each, and the names of the whole indexes that it leads."""
+    target = table_of(model)
+    keys = (key for table in target.metadata.tables.values() for key in table.foreign_key_constraints)
+    columns = sorted((key.columns[0] for key in keys if key.referred_table is target), key=str)
+    return {column: tuple(index.name for index in _indexes(column.table) if _leads(index, column)) for column in columns}
+
+
+def references(model: type[Model]) -> Mapping[str, tuple[str, ...]]:
+    """A model's own foreign keys: the name of the first column of each, and the whole indexes that it leads."""
+    mapper: Mapper[Any] = inspect(model)
+    table = table_of(model)
+    columns = sorted((key.columns[0] for key in table.foreign_key_constraints), key=str)
+    leading = {column: tuple(index.name for index in _indexes(table) if _leads(index, column)) for column in columns}
+    return {mapper.get_property_by_column(column).key: names for column, names in leading.items()}
+
+
 def unled(model: type[Model]) -> list[Column[Any]]:
     """Foreign keys that reference a model's table and lead no whole index: each delete would scan their tables.
 
     Returns:
         The first column of each; empty where rows can be deleted without a scan.
     """
-    target = table_of(model)
-    referring = (key for table in target.metadata.tables.values() for key in table.foreign_key_constraints)
-    columns = [key.columns[0] for key in referring if key.referred_table is target]
-    return sorted((column for column in columns if not any(_leads(index, column) for index in _indexes(column.table))), key=str)
+    return [column for column, leading in referring(model).items() if not leading]
 
 
 def undeletable(model: type[Model]) -> list[str]:

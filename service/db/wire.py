@@ -10,9 +10,9 @@ import decimal
 import enum
 import json
 import math
+import re
 import uuid
 from functools import lru_cache
-from re import ASCII, fullmatch
 from typing import Annotated, Any
 
 import orjson
@@ -83,6 +83,7 @@ class Wire:
     def __init__(self, annotation: Any, called: str, spelled: str = "") -> None:
         self.called = called
         self.spelled = SPELLED.get(spelled)
+        self._matches = re.compile(self.spelled, re.ASCII).fullmatch if self.spelled else None
         self._adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=CONFIG)
 
     def parse(self, text: str) -> Any:
@@ -92,7 +93,7 @@ class Wire:
             ValueError: it is none of this type; the message says what was expected.
         """
         try:
-            if self.spelled is None or fullmatch(self.spelled, text, ASCII):
+            if self._matches is None or self._matches(text):
                 return _finite(self._adapter.validate_strings(text))
         except ValidationError as error:
             reason = error.errors(include_url=False, include_input=False)[0].get("ctx", {}).get("error")
@@ -104,6 +105,8 @@ class Wire:
 
     def dump(self, value: Any) -> Any:
         """A value as JSON takes it, to be loaded again: unlike in an answer, NaN and infinity are kept, as text."""
+        if type(value) is int or type(value) is str:  # most keys are one of them
+            return value
         if isinstance(value, datetime.time):
             return clock(value)
         return orjson.loads(render(value)) if _is_finite(value) else str(value)

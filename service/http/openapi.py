@@ -26,6 +26,7 @@ class Answered(Schema):
     sorts: list[str] = Field(description="Values that sort may have.")
     default: bool = Field(description="Whether sort may be left out.")
     index: str = Field(description="The index that answers it.")
+    ready: bool = Field(description="Whether the database has an index that answers it; if not, it is refused for now.")
 
 
 class Contract(Schema):
@@ -43,7 +44,7 @@ class Count(Schema):
     exact: bool = Field(description="False where counting stopped, or the number is an estimate.")
 
 
-def described(one: Served) -> dict[str, Any]:
+def described(one: Served, ready: bool) -> dict[str, Any]:
     """A combination as `Answered` has it."""
     return {
         "kind": one.kind,
@@ -53,6 +54,7 @@ def described(one: Served) -> dict[str, Any]:
         "sorts": list(one.sorts),
         "default": one.default,
         "index": one.path,
+        "ready": ready,
     }
 
 

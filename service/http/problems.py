@@ -20,12 +20,14 @@ from starlette.types import Scope
 from service.db.faults import problem as database_problem
 from service.db.wire import render
 from service.errors import (
+    IndexNotReady,
     Internal,
     InvalidBody,
     InvalidQuestion,
     MalformedBody,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     Problem,
     UnsupportedMediaType,
 )
@@ -67,7 +69,7 @@ def answer(problem: Problem, instance: str) -> Response:
         "instance": instance,
         **problem.extra,
     }
-    headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
+    headers = {**problem.headers, **({"Retry-After": str(problem.retry_after)} if problem.retry_after else {})}
     return Response(render(_sound(content)), problem.status, headers, MEDIA_TYPE)
 
 
@@ -130,23 +132,37 @@ def instance_of(request: Request) -> str:
     return str(request.state.id)
 
 
+def route_of(scope: Scope) -> str:
+    """The template of a request's route, as `/v1/books/{id}`, for the log: a path itself holds values."""
+    included = scope.get("fastapi", {}).get("effective_route_context")  # FastAPI's own, with the prefix of the router
+    return str(getattr(included or scope.get("route"), "path", "none"))
+
+
 async def _known(request: Request, error: Exception) -> Response:
     if not isinstance(error, Problem):
         raise error
     return _told(request, error)
 
 
+def _answer(request: Request, problem: Problem) -> Response:
+    """A problem as the response to a request, which remembers what kind of problem it was."""
+    request.scope.setdefault("state", {})["problem"] = problem.slug or "none"
+    return answer(problem, instance_of(request))
+
+
 def _told(request: Request, error: Problem) -> Response:
     instance = instance_of(request)
-    if error.status >= Internal.status:
-        log.warning("refused", problem=error.slug, path=request.url.path, instance=instance, cause=repr(error.__cause__))
-    return answer(error, instance)
+    if error.status >= Internal.status and not isinstance(error, Overloaded | IndexNotReady):  # counted; logged when it begins
+        log.warning("refused", problem=error.slug, route=route_of(request.scope), instance=instance, cause=repr(error.__cause__))
+    return _answer(request, error)
 
 
 async def _framework(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    response = answer(_of_framework(error, request), instance_of(request))
+    if isinstance(error.__cause__, Problem):  # a layer refused a body while the framework was reading it
+        return _told(request, error.__cause__)
+    response = _answer(request, _of_framework(error, request))
     response.headers.update(error.headers or {})
     if error.status_code == MethodNotAllowed.status:
         response.headers["Allow"] = ", ".join(_allowed(request))
@@ -181,7 +197,7 @@ def _matches(route: BaseRoute, scope: Scope) -> bool:
 async def _invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return answer(_of_validation(error, request), instance_of(request))
+    return _answer(request, _of_validation(error, request))
 
 
 def _of_validation(error: RequestValidationError, request: Request) -> Problem:
@@ -210,12 +226,12 @@ def _sentence(message: str) -> str:
 
 def of_mistake(request: Request, error: Exception) -> Response:
     """The answer to what nobody expected. The client learns the request's id, the log has the rest."""
-    known = database_problem(error)
+    known = error if isinstance(error, Problem) else database_problem(error)
     if known:
         return _told(request, known)
     instance = instance_of(request)
-    log.error("the service made a mistake", path=request.url.path, instance=instance, exc_info=error)
-    return answer(Internal(f"The service's log has the details under {instance}."), instance)
+    log.error("the service made a mistake", route=route_of(request.scope), instance=instance, exc_info=error)
+    return _answer(request, Internal(f"The service's log has the details under {instance}."))
 
 
 def _sound(content: Any) -> Any:

@@ -15,6 +15,7 @@ from service.db import Repository, surface
 from service.db.surface import undeletable
 from service.errors import (
     Conflict,
+    IndexNotReady,
     InvalidBody,
     InvalidCursor,
     InvalidQuestion,
@@ -30,12 +31,15 @@ from service.errors import (
     ValueRefused,
 )
 from service.http import openapi
+from service.http.confining import DECLARED, Confining
 from service.http.problems import responses
+from service.http.route import Route
 from service.http.schema import Schema, partial
+from service.http.scopes import DOCS, minds_rows, needs
 from service.http.showing import Showing
-from service.http.table import Table, answered
+from service.http.table import LANED, Table, answered
 
-BUSY = (Overloaded, TimedOut, Unavailable)
+BUSY = (IndexNotReady, Overloaded, TimedOut, Unavailable)
 READ = responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
 WRITE = responses(MalformedBody, Conflict, UnsupportedMediaType, InvalidBody, ValueRefused, StorageFull, *BUSY)
 ONE = responses(NotFound, InvalidQuestion)
@@ -45,7 +49,7 @@ class Routes(APIRouter):
     """The routes of one table. A table file may add its own."""
 
     def __init__(self, table: Table, at: str, *, writable: bool) -> None:
-        super().__init__(prefix=at, tags=[table.of.contract.table])
+        super().__init__(prefix=at, tags=[table.of.contract.table], route_class=_route(table))
         self.table = table
         self.writable = writable
         self._undecided = True
@@ -68,6 +72,7 @@ def serve(
     read: type[Schema],
     write: type[Schema] | None = None,
     include: Mapping[str, type[Schema]] | None = None,
+    within: str | Mapping[str, str] | None = None,
 ) -> Routes:
     """The routes of a table.
 
@@ -77,12 +82,15 @@ def serve(
         read: what a client gets back. A column that isn't in it is hidden: no filter, sort or message names it.
         write: what a client sends to create or change a row; None: the table is read only.
         include: relations that `include=` may embed: the name of a many-to-one relationship -> its shape.
+        within: the column by which keys may be confined to rows, or what keys name -> the column where they differ. A key that is
+            confined by anything else can't be used here.
 
     Raises:
-        SetupError: a relation is none, or the model can't be served.
+        SetupError: a relation is none, no index leads to the rows of a confined key, or the model can't be served.
     """
-    of = surface(repository.model).of(frozenset(read.model_fields))
-    table = Table(repository, of, Showing.of(repository.model, read, include or {}))
+    visible = frozenset(read.model_fields)
+    confining = DECLARED[repository.model] = Confining.by(repository.model, within, visible)
+    table = Table(repository, surface(repository.model).of(visible), Showing.of(repository.model, read, include or {}), confining)
     router = Routes(table, at, writable=write is not None)
     _reads(router, table)
     if write:
@@ -90,13 +98,25 @@ def serve(
     return router
 
 
+def _route(table: Table) -> type[Route]:
+    """The kind of route that needs a table's scopes."""
+
+    class Of(Route):
+        """A route of the table."""
+
+    Of.table, Of.rows = table.of.contract.table, frozenset(table.confining.columns)
+    return Of
+
+
 def _reads(router: APIRouter, table: Table) -> None:
     name = table.of.contract.table
 
     @router.get(":contract", summary=f"What {name} answers", response_model=openapi.Contract, name=f"{name}_contract")
-    async def contract() -> Response:
-        """List every combination of filters and order that is served, with its index."""
-        return answered(table.contract())
+    @needs(DOCS)
+    @minds_rows
+    async def contract(request: Request) -> Response:
+        """List every combination of filters and order that is served, with its index, and whether that is ready."""
+        return answered(table.contract(request))
 
     @router.get(
         "",
@@ -107,8 +127,11 @@ def _reads(router: APIRouter, table: Table) -> None:
         openapi_extra={"parameters": openapi.parameters(table.of, table.showing)},
         name=f"{name}_list",
     )
+    @minds_rows
     async def page(request: Request) -> Response:
         return await table.page(request)
+
+    setattr(page, LANED, table)
 
     @router.get(
         table.path,
@@ -118,9 +141,12 @@ def _reads(router: APIRouter, table: Table) -> None:
         openapi_extra={"parameters": [openapi.key(table.of, table.form), *openapi.members(table.showing)]},
         name=f"{name}_get",
     )
+    @minds_rows
     async def single(request: Request) -> Response:
         """Get a row by its primary key."""
         return await table.single(request)
+
+    setattr(single, LANED, table)
 
 
 def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
@@ -136,6 +162,7 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
         responses=WRITE,
         name=f"{name}_create",
     )
+    @minds_rows
     async def create(request: Request, body: write) -> Response:  # type: ignore[valid-type]
         """Create a row. It is committed before this is answered; the answer is what is stored."""
         return await table.create(request, body)
@@ -148,6 +175,7 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
         responses=WRITE,
         name=f"{name}_batch",
     )
+    @minds_rows
     async def create_many(request: Request, body: batch) -> Response:
         """Create rows in one transaction. Where one is refused, none is created, and the problem says which."""
         return await table.batch(request, body.data)  # type: ignore[attr-defined]
@@ -161,6 +189,7 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
         openapi_extra={"parameters": [openapi.key(table.of, table.form)]},
         name=f"{name}_change",
     )
+    @minds_rows
     async def alter(request: Request, body: change) -> Response:  # type: ignore[valid-type]
         """Change the members that are sent; the others stay."""
         return await table.change(request, body)
@@ -178,6 +207,7 @@ def _deletes(router: APIRouter, table: Table) -> None:
         openapi_extra={"parameters": [openapi.key(table.of, table.form)]},
         name=f"{name}_delete",
     )
+    @minds_rows
     async def delete(request: Request) -> Response:
         """Delete a row that nothing else refers to."""
         return await table.delete(request)

@@ -12,7 +12,10 @@ from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipDirection
 from service.db import Model
 from service.db.wire import clock
 from service.errors import SetupError
+from service.http.confining import Rows
 from service.http.schema import Schema, is_plain
+
+NOTHING: Mapping[str, Rows] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +64,19 @@ class Showing:
         """The relationships behind the names in `include`."""
         return [self.relations[name].attribute for name in include]
 
-    def row(self, row: Any, fields: Sequence[str] | None = None, include: Sequence[str] = ()) -> dict[str, Any]:
-        """A row as a dictionary, ready to be rendered."""
+    def row(self, row: Any, fields: Sequence[str] | None = None, include: Mapping[str, Rows] = NOTHING) -> dict[str, Any]:
+        """A row as a dictionary, ready to be rendered.
+
+        Args:
+            row: what was loaded.
+            fields: the members wanted; all where None.
+            include: relation -> those of its rows that may be shown; others are as missing as if there were none.
+        """
         shown = _shown(self.shape, self.plain, row, fields or self.members)
-        for name in include:
-            relation = self.relations[name]
-            other = getattr(row, name)
-            shown[name] = (
-                None if other is None else _shown(relation.shape, plain=False, row=other, fields=tuple(relation.shape.model_fields))
-            )
+        for name, rows in include.items():
+            shape, other = self.relations[name].shape, getattr(row, name)
+            seen = other is not None and not rows.hide(other)
+            shown[name] = _shown(shape, plain=False, row=other, fields=tuple(shape.model_fields)) if seen else None
         return shown
 
 

@@ -1,10 +1,10 @@
 """One served table: a request becomes a question, a path, rows, and an answer."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import Request
 from starlette.responses import Response
@@ -12,16 +12,24 @@ from starlette.responses import Response
 from service.contract.choose import Choice, choose
 from service.contract.question import Question
 from service.contract.refusal import refuse
-from service.contract.served import served
+from service.contract.served import ready, served
 from service.db import Repository, Surface
+from service.db.declared import line_of
 from service.db.wire import Wire, render, wire
-from service.errors import InvalidBody, InvalidCursor, NotFound, NotServed, SetupError
+from service.errors import InvalidBody, NotServed, SetupError
 from service.http import openapi
-from service.http.asking import Asking, ask, ask_members, dumped, fingerprint, invalid, loaded, parameters_of
+from service.http.asking import Asking, ask, ask_members, fingerprint, invalid, parameters_of
 from service.http.bodies import rows_of, values_of
+from service.http.callers import caller_of
+from service.http.confining import Confining, Rows, missing
+from service.http.reading import Reader, link, opened, sealed
 from service.http.schema import Schema
 from service.http.showing import Showing
 from service.http.uses import Service, service_of
+from service.http.writing import Writer
+
+LANED = "__laned__"
+"""Where the endpoint of a route says which table it lists or reads a row of, for the express lane."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +39,26 @@ class Table:
     repository: type[Repository[Any]]
     of: Surface
     showing: Showing
+    confining: Confining
 
     def asked(self, request: Request) -> tuple[Asking, Choice]:
         """What a list route was asked, and the path for it.
 
         Raises:
             InvalidQuestion: a parameter can't be understood.
+            Forbidden: it speaks of rows that the key is not confined to.
             NotServed: no path serves it.
+            IndexNotReady: the paths that serve it are withdrawn.
         """
         parameters = parameters_of(request.scope["query_string"])
         settings = service_of(request).settings
         asking = ask(self.of, parameters, settings, self.showing.members, self.showing.relations)
-        choice = choose(self.of.contract, asking.question)
+        rows = self.seen(request)
+        asking.question, of = rows.question(asking.question), self.confining.of if rows else self.of
+        choice = self._chosen(request, asking.question, of)
         if choice is None:
-            refusal = refuse(self.of.contract, asking.question)
+            service_of(request).ledger.count(of.contract, asking.question)
+            refusal = refuse(of.contract, asking.question, rows.values)
             line = f" Or give the table this index: {refusal.index}" if refusal.index else ""
             raise NotServed(
                 f"No index of {self.of.contract.table} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
@@ -55,9 +69,47 @@ class Table:
             )
         return asking, choice
 
+    def _chosen(self, request: Request, question: Question, of: Surface) -> Choice | None:
+        """The path for a question, of those that the database has; None where none was ever declared."""
+        catalogue = service_of(request).database.catalogue
+        left = catalogue.available(of.contract)
+        choice = choose(left, question)
+        if choice is None and left is not of.contract:
+            withdrawn = choose(of.contract, question)
+            if withdrawn:
+                path, model = withdrawn.path, self.repository.model
+                shown = {"index": line_of(model, path.name)} if path.include <= self.of.expressions.keys() else {}
+                raise catalogue.not_ready(self.of.contract.table, path.name, **shown)
+        return choice
+
     def rows(self, request: Request) -> Repository[Any]:
         """The repository, over the application's database."""
         return service_of(request).repository(self.repository)
+
+    def reader(self, request: Request) -> Reader:
+        """What reads the table for the application."""
+        return self.reader_of(service_of(request))
+
+    def writer(self, request: Request) -> Writer:
+        """What writes the table for the application, where one statement is enough."""
+        service = service_of(request)
+        name = self.of.contract.table
+        found = service.writers.get(name)
+        if found is None:
+            found = service.writers[name] = Writer(self.repository, self.of, self.showing, service.database)
+        return found
+
+    def reader_of(self, service: Service) -> Reader:
+        """What reads the table for a service."""
+        name = self.of.contract.table
+        found = service.readers.get(name)
+        if found is None:
+            found = service.readers[name] = Reader(self.of, self.showing, service.database, service.signer, service.settings)
+        return found
+
+    def seen(self, request: Request) -> Rows:
+        """The rows that a request may see and change."""
+        return self.confining.rows(caller_of(request.scope), request.method)
 
     def key(self, request: Request) -> Any:
         """The primary key in a route's path.
@@ -86,88 +138,109 @@ class Table:
 
     async def page(self, request: Request) -> Response:
         """One page of a question."""
+        if not caller_of(request.scope).within:
+            found = await self.reader(request).page(request.url.path, request.scope["query_string"])
+            if found:
+                return Response(found.body, 200, found.headers, "application/json")
         asking, choice = self.asked(request)
         service = service_of(request)
-        bound = fingerprint(self.of, asking.question, choice.order)
+        seen, related = self.seen(request), self.confining.related(caller_of(request.scope), asking.include)
+        bound = seen.bound(fingerprint(self.confining.of if seen else self.of, asking.question, choice.order))
         rows = self.rows(request)
         page = await rows.ask(
             asking.question,
             choice,
             asking.limit,
-            after=self._after(service, asking, choice, bound),
+            after=_after(service, self.of, asking.cursor, choice, bound),
             columns=self.showing.columns(asking.fields, asking.include),
             include=self.showing.attributes(asking.include),
             search_most=service.settings.search_most,
         )
-        following = None if page.last is None else self._cursor(service, choice, bound, page.last)
+        following = None if page.last is None else sealed(service.signer, self.of, choice, bound, page.last)
         content: dict[str, Any] = {
-            "data": [self.showing.row(row, asking.fields, asking.include) for row in page],
+            "data": [self.showing.row(row, asking.fields, related) for row in page],
             "next": following,
         }
         if asking.count != "none":
             content["count"] = await _counted(rows, asking, choice, service.settings.count_most, page.found)
-        return answered(content, headers=_link(request, following))
+        return answered(content, headers=link(request.url.path, request.scope["query_string"], following) if following else None)
 
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""
+        if not caller_of(request.scope).within:
+            found = await self.reader(request).single(str(request.path_params[self.of.primary]), request.scope["query_string"])
+            if found:
+                return Response(found.body, 200, found.headers, "application/json")
         key = self.key(request)
         parameters = parameters_of(request.scope["query_string"])
         fields, include = ask_members(parameters, self.showing.members, self.showing.relations)
         question = Question({self.of.primary: key})
-        choice = choose(self.of.contract, question)
+        choice = self._chosen(request, question, self.of)
         if choice is None:
             raise SetupError(f"{self.of.contract.table} has a primary key that clients can't see.")
+        seen, related = self.seen(request), self.confining.related(caller_of(request.scope), include)
         columns, relations = self.showing.columns(fields, include), self.showing.attributes(include)
-        found = await self.rows(request).ask(question, choice, 1, columns=columns, include=relations)
-        if not found:
-            raise NotFound(f"There is no {key!r} in {self.of.contract.table}. It may have been deleted.")
-        return answered(self.showing.row(found[0], fields, include))
+        columns = columns and [*columns, *seen.values]
+        rows = await self.rows(request).ask(question, choice, 1, columns=columns, include=relations)
+        if not rows or seen.hide(rows[0]):
+            raise missing(self.of.contract.table, key)
+        return answered(self.showing.row(rows[0], fields, related))
 
     async def create(self, request: Request, body: Schema) -> Response:
         """Insert a row."""
-        row = await self.rows(request).create(**values_of(self.repository.model, body))
-        where = f"{request.url.path}/{quote(str(getattr(row, self.of.primary)), safe='')}"
-        return answered(self.showing.row(row), 201, {"Location": where})
+        values = self.seen(request).placed(values_of(self.repository.model, body), self.of.primary)
+        made = await self.writer(request).create(values)
+        if made:
+            return Response(made[1], 201, {"Location": _place(request, made[0])}, "application/json")
+        row = await self.rows(request).create(**values)
+        return answered(self.showing.row(row), 201, {"Location": _place(request, getattr(row, self.of.primary))})
 
     async def batch(self, request: Request, bodies: Sequence[Schema]) -> Response:
         """Insert rows, all or none."""
         most = service_of(request).settings.batch_most
         if len(bodies) > most:
             raise InvalidBody(f"A batch may hold {most} rows, this one has {len(bodies)}. Send several.")
-        rows = await self.rows(request).batch(rows_of(self.repository.model, bodies))
+        seen = self.seen(request)
+        given = [seen.placed(values, self.of.primary) for values in rows_of(self.repository.model, bodies)]
+        rows = await self.rows(request).batch(given)
         return answered({"data": [self.showing.row(row) for row in rows]}, 201)
 
     async def change(self, request: Request, body: Schema) -> Response:
         """Change a row's values."""
-        await self.rows(request).change(self.key(request), **values_of(self.repository.model, body))
+        key, values, seen, rows = self.key(request), values_of(self.repository.model, body), self.seen(request), self.rows(request)
+        seen.check(values)
+        if not seen and await self.writer(request).change(key, values):
+            return Response(status_code=204)
+        async with self.held(rows, key, seen):
+            await rows.change(key, **values)
         return Response(status_code=204)
 
     async def delete(self, request: Request) -> Response:
         """Delete a row."""
-        await self.rows(request).delete(self.key(request))
+        key, rows = self.key(request), self.rows(request)
+        if not self.seen(request) and await self.writer(request).delete(key):
+            return Response(status_code=204)
+        async with self.held(rows, key, self.seen(request)):
+            await rows.delete(key)
         return Response(status_code=204)
 
-    def _after(self, service: Service, asking: Asking, choice: Choice, bound: bytes) -> list[Any] | None:
-        if asking.cursor is None:
-            return None
-        if choice.kind not in {"list", "search"}:
-            raise InvalidCursor("This question has one page. Leave out cursor=.")
-        values = service.signer.open(bound, asking.cursor, time.time())
-        try:
-            return [loaded(self.of, sort.name, value) for sort, value in zip(choice.order, values, strict=True)]
-        except ValueError:  # the service signed it: a column had another type then
-            raise InvalidCursor("The cursor is from before the table was changed. Begin again without cursor=.") from None
+    @asynccontextmanager
+    async def held(self, rows: Repository[Any], key: Any, seen: Rows) -> AsyncIterator[None]:
+        """Change a row in the unit of work that saw that the caller may; without one where every row may be changed."""
+        if not seen:
+            yield
+            return
+        async with rows.database.writing():
+            await self.confining.hold(rows.database, key, seen)
+            yield
 
-    def _cursor(self, service: Service, choice: Choice, bound: bytes, last: Sequence[Any]) -> str:
-        values = [dumped(self.of, sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
-        return service.signer.seal(bound, values, time.time())
-
-    def contract(self) -> dict[str, Any]:
-        """What the table answers, as JSON."""
+    def contract(self, request: Request) -> dict[str, Any]:
+        """What the table answers, as JSON, and which of it isn't ready."""
+        left = service_of(request).database.catalogue.available(self.of.contract)
         return {
             "table": self.of.contract.table,
             "default_order": [str(sort) for sort in self.of.contract.default_order],
-            "questions": [openapi.described(one) for one in served(self.of.contract)],
+            "questions": [openapi.described(one, ready(left, self.of.contract, one)) for one in served(self.of.contract)],
         }
 
 
@@ -181,14 +254,15 @@ async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: 
     return {"value": value, "exact": exact}
 
 
+def _place(request: Request, key: Any) -> str:
+    """Where a row is that was created."""
+    return f"{request.url.path}/{quote(str(key), safe='')}"
+
+
 def answered(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer in the wire format."""
     return Response(render(content), status, headers, "application/json")
 
 
-def _link(request: Request, cursor: str | None) -> dict[str, str]:
-    """The Link header that leads to the next page."""
-    if cursor is None:
-        return {}
-    others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    return {"Link": f'<{request.url.path}?{urlencode([*others, ("cursor", cursor)])}>; rel="next"'}
+def _after(service: Service, of: Surface, cursor: str | None, choice: Choice, bound: bytes) -> list[Any] | None:
+    return None if cursor is None else list(opened(service.signer, of, choice, bound, cursor).values())

@@ -9,6 +9,9 @@ from redis.asyncio import Redis
 
 from service.contract.cursor import Signer
 from service.db import Database, Repository
+from service.http.reading import Reader
+from service.http.writing import Writer
+from service.plans.ledger import Ledger
 from service.settings import Section, Settings
 
 K = TypeVar("K", bound=Section)
@@ -21,6 +24,9 @@ class Service:
 
     Attributes:
         sections: the settings of table files, by their class.
+        ledger: where refused questions are counted.
+        readers: what reads each table, by its name.
+        writers: what writes each in one statement.
     """
 
     settings: Settings
@@ -28,6 +34,9 @@ class Service:
     signer: Signer
     redis: Redis | None = None
     sections: Mapping[type[Section], Section] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    readers: dict[str, Reader] = field(default_factory=dict, init=False)
+    writers: dict[str, Writer] = field(default_factory=dict, init=False)
 
     def section(self, kind: type[K]) -> K:
         """The settings that a table file declared."""

@@ -1,9 +1,9 @@
-"""The secret that signs cursors under `shelfmark up`, so that a newcomer need not make one."""
+"""The secret that signs cursors and API keys under `shelfmark up`, so that a newcomer need not make one."""
 
-import os
 import secrets
 from pathlib import Path
 
+from service.local import private
 from service.local.held import turn
 from service.local.places import explained, make
 
@@ -24,20 +24,11 @@ def secret(directory: Path) -> str:
 
 
 def _kept(path: Path) -> str | None:
-    try:
-        found = path.read_text().strip()
-    except FileNotFoundError:
-        return None
-    path.chmod(0o600)
-    return found if len(found) >= 2 * BYTES else None
+    found = private.read(path)
+    return found if found and len(found) >= 2 * BYTES else None
 
 
 def _made(path: Path) -> str:
-    """Write a new one under another name first: a secret is there whole or not at all."""
     made = secrets.token_hex(BYTES)
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(made + "\n")
-    new.replace(path)
+    private.write(path, made)
     return made

@@ -7,6 +7,7 @@ where the migrations of another project are meant, the path of its alembic.ini.
 import io
 import threading
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -17,32 +18,76 @@ from sqlalchemy import Connection
 
 import service
 from service.errors import SetupError
-from service.migrations.differences import sentence
+from service.migrations.chain import refuse_ahead, refuse_broken
+from service.migrations.differences import Difference, told
 from service.migrations.failures import in_sentences
+from service.migrations.moving import Told
+from service.migrations.planning import Planned
 from service.migrations.running import new_engine, on_own_loop
 
 # Alembic keeps the running environment in globals of `alembic.context` and `alembic.op`.
 _one_at_a_time = threading.Lock()
 
 
-def upgrade(url: str, revision: str = "head", *, ini: Path | None = None) -> None:
-    """Bring a database to a revision, one transaction for each migration.
+def upgrade(url: str, revision: str = "head", *, ini: Path | None = None, told: Told | None = None) -> None:
+    """Bring a database to a revision; of several that begin at once, one works and the others wait.
+
+    Args:
+        url: of the database.
+        revision: where to go.
+        ini: of another project.
+        told: is told what will be done, before it is.
 
     Raises:
         SetupError: the database can't be used, or there is no such revision.
     """
     with in_sentences(url), _one_at_a_time:
-        command.upgrade(_config(url, ini), revision)
+        command.upgrade(config(url, ini, told=told), revision)
 
 
-def downgrade(url: str, revision: str, *, ini: Path | None = None) -> None:
+def downgrade(url: str, revision: str, *, ini: Path | None = None, told: Told | None = None) -> None:
     """Take a database back to a revision; `base` is before the first. Rows of dropped tables are lost.
 
+    The arguments are those of `upgrade`.
+
     Raises:
         SetupError: the database can't be used, or there is no such revision.
     """
     with in_sentences(url), _one_at_a_time:
-        command.downgrade(_config(url, ini), revision)
+        command.downgrade(config(url, ini, told=told), revision)
+
+
+def plan(url: str, revision: str = "head", *, ini: Path | None = None) -> list[Planned]:
+    """What going to a revision would do, forward or back, migration by migration. Nothing is done.
+
+    Raises:
+        SetupError: the database can't be used, or there is no such revision.
+    """
+    found: list[Planned] = []
+    go = command.downgrade if goes_back(url, revision, ini=ini) else command.upgrade
+    with in_sentences(url), _one_at_a_time:
+        go(config(url, ini, told=found.extend, dry=True), revision)
+    return found
+
+
+def goes_back(url: str, revision: str, *, ini: Path | None = None) -> bool:
+    """Whether a revision lies before the one that a database is at.
+
+    Raises:
+        SetupError: the database can't be used.
+    """
+    standing = current(url)
+    with in_sentences(url):
+        script = ScriptDirectory.from_config(config(None, ini))
+        refuse_broken(script)
+        refuse_ahead(script, [standing] if standing else [])
+        if standing is None or revision.startswith("-"):
+            return standing is not None
+        if revision == "base":
+            return True
+        behind = {one.revision for one in script.iterate_revisions(standing, "base")} - {standing}
+        target = None if revision.startswith("+") or revision == "heads" else script.get_revision(revision)
+        return target is not None and target.revision in behind
 
 
 def current(url: str) -> str | None:
@@ -63,26 +108,29 @@ def head(*, ini: Path | None = None) -> str:
         SetupError: there is none yet, or there are several.
     """
     with in_sentences(None):
-        newest = ScriptDirectory.from_config(_config(None, ini)).get_current_head()
+        script = ScriptDirectory.from_config(config(None, ini))
+        refuse_broken(script)
+        newest = script.get_current_head()
     if newest is None:
         raise SetupError("There are no migrations yet. Write the first one: alembic revision --autogenerate -m 'first tables'.")
     return newest
 
 
-def drift(url: str, *, ini: Path | None = None) -> list[str]:
-    """What separates a database from the models, one sentence for each difference; empty when they agree.
+def drift(url: str, *, ini: Path | None = None) -> list[Difference]:
+    """What separates a database from the models; empty when they agree.
 
     Raises:
-        SetupError: the database can't be used.
+        SetupError: the database can't be used, or the code lacks the migration that it is at.
     """
     standing, newest = current(url), head(ini=ini)
     if standing != newest:
-        return [f"The database is at revision {standing or 'none'}, the newest is {newest}: run `alembic upgrade head`."]
+        refuse_ahead(ScriptDirectory.from_config(config(None, ini)), [standing] if standing else [])
+        return [Difference(f"The database is at revision {standing or 'none'}, the newest is {newest}: run `shelfmark migrate`.")]
     with in_sentences(url), _one_at_a_time:
         try:
-            command.check(_config(url, ini))
+            command.check(config(url, ini))
         except AutogenerateDiffsDetected as found:
-            return [sentence(difference) for difference in found.diffs]
+            return [told(difference) for difference in found.diffs]
     return []
 
 
@@ -99,8 +147,13 @@ def _stamped(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _config(url: str | None, ini: Path | None) -> Config:
-    return Config(ini or _ini(), stdout=io.StringIO(), attributes={} if url is None else {"url": url})
+def config(url: str | None = None, ini: Path | None = None, **more: Any) -> Config:
+    """What Alembic is told: which project, which database.
+
+    Raises:
+        SetupError: there is no alembic.ini.
+    """
+    return Config(ini or _ini(), stdout=io.StringIO(), attributes=more if url is None else {"url": url, **more})
 
 
 def _ini() -> Path:

@@ -8,19 +8,22 @@ from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp, OpContainer, UpgradeOps
 from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from sqlalchemy import Index, text
+from sqlalchemy import Connection, Index, text
 
-EXTENSION_OF = {
-    "gin_trgm_ops": "pg_trgm",
-    "gist_trgm_ops": "pg_trgm",
-    "gin_hstore_ops": "hstore",
-    "gist_hstore_ops": "hstore",
-    "gin__int_ops": "intarray",
-    "gist__int_ops": "intarray",
-    "gist_ltree_ops": "ltree",
-    "gist__ltree_ops": "ltree",
-}
-INSTALLED = text("SELECT extname::text FROM pg_extension")
+from service.db.catalogue import RECORD
+from service.migrations.concurrent import BuildIndex
+from service.migrations.opclasses import INSTALLED, needed
+from service.migrations.recording import EXISTS
+
+BROUGHT = text(f"""
+SELECT DISTINCT e.extname::text FROM {RECORD} r
+JOIN pg_class t ON t.relname = r.table_name AND t.relnamespace::regnamespace = to_regnamespace(quote_ident(r.table_schema))
+JOIN pg_index i ON i.indrelid = t.oid
+JOIN pg_class x ON x.oid = i.indexrelid AND x.relname = r.index_name
+JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+JOIN pg_depend b ON b.classid = d.refclassid AND b.objid = d.refobjid AND b.deptype = 'e'
+JOIN pg_extension e ON e.oid = b.refobjid
+""")
 
 
 class CreateExtension(MigrateOperation):
@@ -67,21 +70,34 @@ def _render_keep(_: AutogenContext, operation: KeepExtension) -> str:
     return f"# The extension {operation.name} stays: it may have been there before, and others may use it."
 
 
-def needed(indexes: Iterable[Index]) -> set[str]:
-    """The extensions whose operator classes the indexes name."""
-    classes = {opclass for index in indexes for opclass in (index.dialect_options["postgresql"]["ops"] or {}).values()}
-    return {EXTENSION_OF[opclass] for opclass in classes if opclass in EXTENSION_OF}
-
-
 def _compare(context: AutogenContext, upgrade: UpgradeOps, _: set[str | None]) -> PriorityDispatchResult:
-    """After the tables: what a new index needs is written even if this database has it, because another may not."""
+    """After the tables: what a new index needs is written even if this database has it, because another may not.
+
+    If an index of ours needs it already, all databases have it.
+    """
     if context.connection is None:
         return PriorityDispatchResult.CONTINUE
     installed = set(context.connection.scalars(INSTALLED))
     lacking = needed(index for table in context.sorted_tables for index in table.indexes) - installed
-    used = needed(_created(upgrade.ops))
+    used = (needed(_created(upgrade.ops)) | _built(upgrade.ops)) - _brought(context.connection)
     upgrade.ops[:0] = [CreateExtension(name, lacking=name in lacking) for name in sorted(lacking | used)]
     return PriorityDispatchResult.CONTINUE
+
+
+def _brought(connection: Connection) -> set[str]:
+    """The extensions that a revision has brought: indexes of ours stand that depend on them."""
+    return set(connection.scalars(BROUGHT)) if connection.scalar(EXISTS, {"name": RECORD}) else set()
+
+
+def _built(operations: Iterable[MigrateOperation]) -> set[str]:
+    """What PostgreSQL itself says that indexes of tables in use depend on."""
+    found: set[str] = set()
+    for operation in operations:
+        if isinstance(operation, OpContainer):
+            found |= _built(operation.ops)
+        elif isinstance(operation, BuildIndex):
+            found |= operation.index.extensions
+    return found
 
 
 def _created(operations: Iterable[MigrateOperation]) -> Iterator[Index]:

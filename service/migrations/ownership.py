@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, text
 
+from service.db.catalogue import RECORD
 from service.migrations.rowversion import NAME
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE t.tgname = :name AND p.proname = :name AND NOT t.tgisinternal
+WHERE t.tgname = :name AND p.proname = :name AND NOT t.tgisinternal AND t.tgparentid = 0
 """)
 
 IncludeName = Callable[[str | None, str, Mapping[str, Any]], bool]
@@ -36,11 +37,15 @@ def only_ours(connection: Connection, metadata: MetaData) -> IncludeName:
     def include(name: str | None, kind: str, parents: Mapping[str, Any]) -> bool:
         if kind == "schema":
             return name in schemas
+        if kind == "index":  # those of a model's table are compared in another way: `comparing.py`
+            return (_unless(parents.get("schema_name"), default), parents.get("table_name")) not in modelled
         if kind != "table":
             return True
         table = (_unless(parents.get("schema_name"), default), name)
         if table in modelled or table in _marked(connection):
             return True
+        if name == RECORD:
+            return False
         log.info("table %s is left alone: no model describes it, and no migration of ours made it", name)
         return False
 

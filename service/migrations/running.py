@@ -9,6 +9,7 @@ import logging.config
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -21,12 +22,19 @@ from service import settings
 from service.db.encoding import ENCODING_SQL, refuse_encoding
 from service.errors import SetupError
 from service.local.urls import database_url
+from service.migrations import recording
+from service.migrations.chain import refuse_ahead, refuse_broken
+from service.migrations.claiming import noted
 from service.migrations.failures import in_sentences
+from service.migrations.moving import Move, move, standing
 from service.migrations.ownership import only_ours
+from service.migrations.refusing import OUTER
+from service.migrations.splitting import split
+from service.migrations.watching import Watch
 
 PLUGINS = ["alembic.autogenerate.*", "shelfmark.*"]
 USAGE_ERROR = 2
-CONNECT_SECONDS = 10
+CONNECTING = {"timeout": 10, "server_settings": {"application_name": "shelfmark migrate"}}
 
 
 def run(context: ModuleType, metadata: Callable[[], MetaData]) -> None:
@@ -59,7 +67,7 @@ def new_engine(url: str) -> AsyncEngine:
         SetupError: the URL can't be read.
     """
     try:
-        return create_async_engine(url, poolclass=NullPool, connect_args={"timeout": CONNECT_SECONDS})
+        return create_async_engine(url, poolclass=NullPool, connect_args=CONNECTING)
     except (ArgumentError, ValueError):  # its message may show the password
         raise SetupError("DATABASE_URL can't be read. It looks like postgresql://user:password@host:5432/name.") from None
 
@@ -78,35 +86,41 @@ def _run(context: ModuleType, config: Config, metadata: MetaData) -> None:
     if context.is_offline_mode():
         _offline(context, metadata)
         return
+    loaded = config.attributes.get("settings") or settings.load()
+    how = Move(loaded, told=config.attributes.get("told"), dry=config.attributes.get("dry", False))
     handed = config.attributes.get("connection")
     if handed is not None:
         with in_sentences(None):
-            _with_handed(context, metadata, handed)
+            _with_handed(context, metadata, handed, how)
         return
-    url = config.attributes.get("url") or database_url(settings.load(), direct=True)
+    url = config.attributes.get("url") or database_url(loaded, direct=True)
     with in_sentences(url):
-        on_own_loop(lambda: _online(context, metadata, new_engine(url)))
+        on_own_loop(lambda: _online(context, metadata, new_engine(url), how))
 
 
-def _with_handed(context: ModuleType, metadata: MetaData, handed: Connection | Engine | AsyncEngine) -> None:
+def _with_handed(context: ModuleType, metadata: MetaData, handed: Connection | Engine | AsyncEngine, how: Move) -> None:
     if isinstance(handed, AsyncEngine):
-        on_own_loop(lambda: _online(context, metadata, handed))
+        on_own_loop(lambda: _online(context, metadata, handed, how))
     elif isinstance(handed, Engine):
         with handed.connect() as connection:
-            _migrate(connection, context, metadata)
+            _migrate(connection, context, metadata, how)
     else:
-        _migrate(handed, context, metadata)
+        _migrate(handed, context, metadata, how)
 
 
-async def _online(context: ModuleType, metadata: MetaData, engine: AsyncEngine) -> None:
+async def _online(context: ModuleType, metadata: MetaData, engine: AsyncEngine, how: Move) -> None:
+    watch = Watch(engine)
     try:
         async with engine.connect() as connection:
-            await connection.run_sync(_migrate, context, metadata)
+            try:
+                await connection.run_sync(_migrate, context, metadata, replace(how, watch=watch))
+            finally:
+                await watch.end()
     finally:
         await engine.dispose()
 
 
-def _migrate(connection: Connection, context: ModuleType, metadata: MetaData) -> None:
+def _migrate(connection: Connection, context: ModuleType, metadata: MetaData, how: Move) -> None:
     _refuse_encoding(connection)
     context.configure(
         connection=connection,
@@ -117,7 +131,16 @@ def _migrate(connection: Connection, context: ModuleType, metadata: MetaData) ->
         autogenerate_plugins=PLUGINS,
         include_schemas=any(table.schema for table in metadata.tables.values()),
         include_name=only_ours(connection, metadata),
+        process_revision_directives=split,
+        on_version_apply=noted,
+        **{OUTER: connection.in_transaction()},
     )
+    migration = context.get_context()
+    refuse_broken(migration.script)
+    refuse_ahead(migration.script, standing(migration, connection))
+    if recording.moves(context):
+        move(context, connection, metadata, how)
+        return
     with context.begin_transaction():
         context.run_migrations()
 
@@ -139,5 +162,9 @@ def _offline(context: ModuleType, metadata: MetaData) -> None:
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},
     )
+    refuse_broken(context.get_context().script)
     with context.begin_transaction():
         context.run_migrations()
+    if recording.moves(context) and context.get_revision_argument() == context.get_head_revision():
+        for statement in recording.script(metadata):
+            context.execute(statement)

@@ -3,7 +3,7 @@
 "No Seq Scan" and "has an Index Cond" prove nothing: a leftover filter passes the first, a walk through the whole index the second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from service.contract.choose import Choice
 from service.contract.question import Question
@@ -16,34 +16,40 @@ BITMAPS = {"Bitmap Heap Scan", "Bitmap Index Scan"}
 QUIET = {"Limit", "Append", "Result", "Subquery Scan"}
 
 
-def broken(plan: Node, question: Question, choice: Choice) -> list[str]:
+def broken(plan: Node, question: Question, choice: Choice, twins: Collection[str] = ()) -> list[str]:
     """What is wrong with the plan of a question, as sentences; empty where it is as promised.
+
+    Args:
+        plan: the whole of it.
+        question: what was asked.
+        choice: the path that was promised.
+        twins: other indexes that are defined as that path is: PostgreSQL may take any of them.
 
     A lookup may collect its rows by bitmap, and sort those of several values: there are at most as many rows as values, though
     PostgreSQL doesn't infer it from a unique index that is partial or has several keys.
     """
     if choice.kind == "search":
-        return broken_search(plan, choice.path.name)
+        return broken_search(plan, choice.path.name, twins)
     many = choice.kind == "many"
     bitmaps = BITMAPS if choice.kind != "list" else set()
     nodes = list(plan.walk())
     scans = [node for node in nodes if node.kind in SCANS or node.kind in bitmaps & {"Bitmap Index Scan"}]
     allowed = QUIET | SCANS | bitmaps | ({"Sort"} if many else set())
     strange = [node for node in nodes if node.kind not in allowed and not _is_constant(node)]
-    found = [f"a {node.kind} on {node.told.get('Relation Name', 'rows')}" for node in strange]
+    found = [f"{node.called} on {node.told.get('Relation Name', 'rows')}" for node in strange]
     found += [f"a filter after reading: {text}" for node in nodes for text in node.filters if not _is_constant(node)]
     if not many and not _is_constant(plan) and plan.kind != "Limit":
         found.append("no limit around all of it")
     if not scans and not any(_is_constant(node) for node in nodes):
         found.append(f"no scan of {choice.path.name}")
     for node in scans:
-        found += _of_scan(node, question, choice)
+        found += _of_scan(node, question, choice, twins)
     return found
 
 
-def _of_scan(node: Node, question: Question, choice: Choice) -> Iterator[str]:
+def _of_scan(node: Node, question: Question, choice: Choice, twins: Collection[str]) -> Iterator[str]:
     names = [key.name for key in choice.keys]
-    if node.index != choice.path.name:
+    if node.index not in {choice.path.name, *twins}:
         yield f"a scan of {node.index} where {choice.path.name} was promised"
     conditions = parts(node.condition, names)
     held = {name for part in conditions for name in part.names}

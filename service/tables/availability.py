@@ -1,8 +1,10 @@
 """Whether a book can be had: its copies by what became of them, where it stands on the shelf, who waits, and when one is due."""
 
 import datetime
+from typing import Any
 
 from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import Database
 from service.errors import NotFound
@@ -40,12 +42,17 @@ async def availability(database: Database, book_id: int) -> Availability:
 
     Raises:
         NotFound: there is no such book.
+        IndexNotReady: an index that this rides is withdrawn.
     """
     some = select(Copy.status, Copy.branch).where(Copy.book_id == book_id).order_by(Copy.status, Copy.id).limit(COUNTED).subquery()
     counted = select(some.c.status, some.c.branch, func.count()).group_by(some.c.status, some.c.branch)
-    async with database.reading() as session:
-        book = (await session.execute(select(_waiting(book_id), _next_due(book_id)).where(Book.id == book_id))).one_or_none()
-        copies = (await session.execute(counted)).all()
+    waiting = select(_waiting(book_id), _next_due(book_id)).where(Book.id == book_id)
+
+    async def asked(session: AsyncSession) -> tuple[Any, Any]:
+        database.catalogue.need(Copy.of_book, Hold.queue, Loan.open_of_copy)
+        return (await session.execute(waiting)).one_or_none(), (await session.execute(counted)).all()
+
+    book, copies = await database.read(asked)
     if book is None:
         raise NotFound(f"There is no {book_id} in books. It may have been deleted.")
     by_status = {status: sum(found[2] for found in copies if found[0] == status) for status in ("available", "lent", "set_aside")}

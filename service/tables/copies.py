@@ -110,6 +110,7 @@ class Copies(Repository[Copy]):
             book_id: its book.
             skip: pass over copies that others are about to take. Without it those are waited for: they may be put back.
         """
+        self.rides(Copy.of_book)
         return await self.become(status, Copy.id == _first_free(book_id, skip=skip))
 
     async def become(self, status: str, *where: ColumnElement[bool]) -> int | None:

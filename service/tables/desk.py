@@ -6,7 +6,8 @@ from fastapi import Depends, Path, Request, Response
 from pydantic import Field, model_validator
 
 from service.errors import Conflict
-from service.http import Schema
+from service.http import Schema, minds_rows
+from service.http.confining import Rows, rows_of
 from service.http.problems import responses
 from service.http.serve import BUSY, ONE, WRITE
 from service.http.uses import service_of
@@ -30,6 +31,8 @@ def lending(request: Request) -> Lending:
 
 
 Desk = Annotated[Lending, Depends(lending)]
+Theirs = Annotated[Rows, Depends(rows_of(Loan))]
+"""What a key is confined to: the loans and holds of one member, or nothing."""
 
 
 class LoanWrite(Schema):
@@ -57,7 +60,9 @@ class Returned(Schema):
     """A loan that has ended, and for whom the copy is set aside now."""
 
     loan: LoanRead
-    hold: HoldRead | None = Field(description="The hold whose turn it is; null where the copy stands on the shelf again.")
+    hold: HoldRead | None = Field(
+        description="The hold whose turn it is; null where the copy stands on the shelf again, or the key may not see it."
+    )
 
 
 class HoldPlaced(HoldRead):
@@ -69,38 +74,45 @@ class HoldPlaced(HoldRead):
 
 
 @loans.router.post("", summary="Borrow", status_code=201, response_model=LoanRead, responses=WRITE)
-async def borrow(body: LoanWrite, desk: Desk, response: Response) -> Loan:
+@minds_rows
+async def borrow(body: LoanWrite, desk: Desk, theirs: Theirs, response: Response) -> Loan:
     """Lend a copy to a member. The one that is set aside for them comes first."""
+    theirs.check({"member_id": body.member_id})
     loan = await desk.borrow(body.member_id, book_id=body.book_id, barcode=body.barcode)
     response.headers["Location"] = f"/v1/loans/{loan.id}"
     return loan
 
 
 @loans.router.post("/{id}:return", summary="Return", response_model=Returned, responses=ACT)
-async def give_back(loan_id: Id, desk: Desk) -> dict[str, Any]:
+@minds_rows
+async def give_back(loan_id: Id, desk: Desk, theirs: Theirs) -> dict[str, Any]:
     """End a loan. The copy is set aside for the next in line, or stands on the shelf again."""
-    loan, hold = await desk.give_back(loan_id)
-    return {"loan": loan, "hold": hold}
+    loan, hold = await desk.give_back(loan_id, theirs.values.get("member_id"))
+    return {"loan": loan, "hold": None if hold is None or theirs.hide(hold) else hold}
 
 
 @loans.router.post("/{id}:renew", summary="Renew", response_model=LoanRead, responses=ACT)
-async def renew(loan_id: Id, desk: Desk) -> Loan:
+@minds_rows
+async def renew(loan_id: Id, desk: Desk, theirs: Theirs) -> Loan:
     """Put off a loan's return, unless somebody waits for the book."""
-    return await desk.renew(loan_id)
+    return await desk.renew(loan_id, theirs.values.get("member_id"))
 
 
 @holds.router.post("", summary="Place a hold", status_code=201, response_model=HoldPlaced, responses=WRITE)
-async def place(body: HoldWrite, desk: Desk, response: Response) -> dict[str, Any]:
+@minds_rows
+async def place(body: HoldWrite, desk: Desk, theirs: Theirs, response: Response) -> dict[str, Any]:
     """Let a member wait for a book. A copy on the shelf is set aside for them at once."""
+    theirs.check({"member_id": body.member_id})
     placed = await desk.place(body.member_id, body.book_id)
     response.headers["Location"] = f"/v1/holds/{placed.hold.id}"
     return HoldRead.model_validate(placed.hold).model_dump() | {"place": placed.place}
 
 
 @holds.router.delete("/{id}", summary="Cancel a hold", status_code=204, response_class=Response, responses=ACT)
-async def cancel(hold_id: Id, desk: Desk) -> Response:
+@minds_rows
+async def cancel(hold_id: Id, desk: Desk, theirs: Theirs) -> Response:
     """End a hold. The copy that was set aside for it goes to the next in line."""
-    await desk.cancel(hold_id)
+    await desk.cancel(hold_id, theirs.values.get("member_id"))
     return Response(status_code=204)
 
 

@@ -91,14 +91,19 @@ class Holds(Repository[Hold]):
             books = select(Book.id).where(Book.id.in_(book_ids)).order_by(Book.id).with_for_update(key_share=True)
             return (await unit.session.scalars(books)).all()
 
-    async def lock_queue_of(self, hold_id: int) -> int:
+    async def lock_queue_of(self, hold_id: int, member_id: int | None = None) -> int:
         """Take the lock of the queue that a hold stands in; the book's id.
+
+        Args:
+            hold_id: the hold.
+            member_id: whose it must be; None: anybody's.
 
         Raises:
             NotFound: there is no such hold.
         """
         async with self.database.writing() as unit:
-            book = select(Book.id).join(Hold, Hold.book_id == Book.id).where(Hold.id == hold_id)
+            theirs = [] if member_id is None else [Hold.member_id == member_id]
+            book = select(Book.id).join(Hold, Hold.book_id == Book.id).where(Hold.id == hold_id, *theirs)
             return self._found(await unit.session.scalar(book.with_for_update(key_share=True, of=Book)), hold_id)
 
     async def waiting(self, book_id: int, limit: int = 50) -> Page[Hold]:
@@ -108,6 +113,7 @@ class Holds(Repository[Hold]):
     async def place_of(self, hold: Hold, most: int) -> int | None:
         """How many wait for a book up to this hold, itself included; None where it is more than `most`."""
         async with self.database.reading() as session:
+            self.rides(Hold.queue)
             before = select(Hold.id).where(Hold.book_id == hold.book_id, has_status("waiting"))
             before = before.where(tuple_(Hold.placed_at, Hold.id) <= tuple_(hold.placed_at, hold.id)).limit(most + 1)
             place = int(await session.scalar(select(func.count()).select_from(before.subquery())) or 0)
@@ -116,6 +122,7 @@ class Holds(Repository[Hold]):
     async def open_of(self, book_id: int, member_id: int) -> Hold | None:
         """The hold by which a member waits for a book, or has a copy set aside."""
         async with self.database.reading() as session:
+            self.rides(Hold.unique_waiting, Hold.unique_ready)
             theirs = select(Hold).where(Hold.book_id == book_id, Hold.member_id == member_id)
             both = theirs.where(has_status("waiting")).union_all(theirs.where(has_status("ready")))
             found: Hold | None = await session.scalar(select(Hold).from_statement(both))
@@ -141,11 +148,13 @@ class Holds(Repository[Hold]):
 
     async def serve_next(self, book_id: int, copy_id: int, days: int) -> Hold | None:
         """Set a copy aside for the first in line, under the lock of the queue; None where nobody waits."""
+        self.rides(Hold.queue)
         first = select(Hold.id).where(Hold.book_id == book_id, has_status("waiting")).order_by(Hold.placed_at, Hold.id).limit(1)
         return await self._become("ready", Hold.id == first.scalar_subquery(), **_ready(copy_id, days))
 
     async def fulfil(self, book: ColumnElement[int], member_id: int) -> Hold | None:
         """End the hold by which a copy of a book is set aside for a member; None where there is none."""
+        self.rides(Hold.unique_ready)
         return await self._become("fulfilled", Hold.book_id == book, Hold.member_id == member_id, has_status("ready"))
 
     async def cancel(self, hold_id: int) -> Hold | None:
@@ -159,6 +168,7 @@ class Holds(Repository[Hold]):
     async def expired(self, now: datetime.datetime, limit: int) -> Sequence[int]:
         """Holds whose copy waits for too long, those that expired first."""
         async with self.database.reading() as session:
+            self.rides(Hold.expiring)
             late = select(Hold.id).where(has_status("ready"), Hold.expires_at <= now)
             return (await session.scalars(late.order_by(Hold.expires_at, Hold.id).limit(limit))).all()
 
@@ -185,4 +195,4 @@ def _ready(copy_id: int, days: int) -> dict[str, object]:
     }
 
 
-router = serve(Holds, at="/holds", read=HoldRead, include={"book": BookRead, "member": MemberRead})
+router = serve(Holds, at="/holds", read=HoldRead, include={"book": BookRead, "member": MemberRead}, within="member_id")

@@ -11,15 +11,13 @@ exactly one ready hold. To borrow takes no lock on the book: it only ever takes 
 """
 
 import datetime
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, literal, select
 
 from service.db import Database
-from service.errors import Conflict, InvalidBody, TimedOut, ValueRefused
+from service.db.session import once_more
+from service.errors import Conflict, InvalidBody, ValueRefused
 from service.tables.books import Book
 from service.tables.copies import Copies, Copy
 from service.tables.holds import Hold, Holds
@@ -29,30 +27,7 @@ from service.tables.rules import LendingRules
 
 COUNTED = 1000
 AT_ONCE = 100
-COLLIDED = ("40001", "40P01")
 TO_WAIT = {"hold": "POST /v1/holds"}
-
-P = ParamSpec("P")
-T = TypeVar("T")
-Act = Callable[Concatenate["Lending", P], Coroutine[Any, Any, T]]
-
-
-def once_more(act: Act[P, T]) -> Act[P, T]:
-    """Run an act a second time where the database ended it for the sake of another: a deadlock, a serialisation failure.
-
-    It stands around whole units of work: what the first attempt did is rolled back.
-    """
-
-    @wraps(act)
-    async def attempted(lending: "Lending", /, *given: P.args, **named: P.kwargs) -> T:
-        try:
-            return await act(lending, *given, **named)
-        except TimedOut as problem:
-            if getattr(getattr(problem.__cause__, "orig", None), "sqlstate", None) not in COLLIDED:
-                raise
-        return await act(lending, *given, **named)
-
-    return attempted
 
 
 @dataclass(frozen=True)
@@ -87,30 +62,38 @@ class Lending:
             return await self.loans.opened(copy_id, member_id, self.rules.loan_days)
 
     @once_more
-    async def give_back(self, loan_id: int) -> tuple[Loan, Hold | None]:
+    async def give_back(self, loan_id: int, member_id: int | None = None) -> tuple[Loan, Hold | None]:
         """End a loan: the copy is set aside for the next in line, whose hold comes along, or stands on the shelf again.
+
+        Args:
+            loan_id: the loan.
+            member_id: whose it must be, else it counts as missing; None: anybody's.
 
         Raises:
             NotFound: there is no such loan.
             Conflict: it has ended already.
         """
         async with self.database.writing():
-            book_id, copy_id = await self.loans.lock_queue_of(loan_id)
+            book_id, copy_id = await self.loans.lock_queue_of(loan_id, member_id)
             loan = await self.loans.returned(loan_id)
             if loan is None:
                 raise _returned(await self.loans.get(loan_id))
             return loan, await self.copies.hand_on(copy_id, book_id)
 
     @once_more
-    async def renew(self, loan_id: int) -> Loan:
+    async def renew(self, loan_id: int, member_id: int | None = None) -> Loan:
         """Put off a loan's return.
+
+        Args:
+            loan_id: the loan.
+            member_id: whose it must be, else it counts as missing; None: anybody's.
 
         Raises:
             NotFound: there is no such loan.
             Conflict: it has ended, was renewed often enough, or somebody waits for the book.
         """
         async with self.database.writing():
-            book_id, _ = await self.loans.lock_queue_of(loan_id)
+            book_id, _ = await self.loans.lock_queue_of(loan_id, member_id)
             loan = await self.loans.renewed(loan_id, book_id, self.rules.loan_days, self.rules.renewals_most)
             return loan or await self._not_renewed(loan_id)
 
@@ -132,15 +115,19 @@ class Lending:
             return Placed(hold, None if copy_id else await self.holds.place_of(hold, COUNTED))
 
     @once_more
-    async def cancel(self, hold_id: int) -> Hold:
+    async def cancel(self, hold_id: int, member_id: int | None = None) -> Hold:
         """End a hold; the copy that was set aside for it goes to the next in line.
+
+        Args:
+            hold_id: the hold.
+            member_id: whose it must be, else it counts as missing; None: anybody's.
 
         Raises:
             NotFound: there is no such hold.
             Conflict: it has ended already.
         """
         async with self.database.writing():
-            await self.holds.lock_queue_of(hold_id)
+            await self.holds.lock_queue_of(hold_id, member_id)
             hold = await self.holds.cancel(hold_id)
             if hold is None:
                 raise _ended(await self.holds.get(hold_id))

@@ -81,24 +81,31 @@ class Loans(Repository[Loan]):
     async def count_open_of(self, member_id: int, most: int) -> int:
         """How many loans a member has open, counted up to `most`."""
         async with self.database.reading() as session:
+            self.rides(Loan.open_of_member)
             theirs = select(Loan.id).where(Loan.member_id == member_id, Loan.returned_at.is_(None)).limit(most)
             return int(await session.scalar(select(func.count()).select_from(theirs.subquery())) or 0)
 
     async def of_book(self, book_id: int, member_id: int) -> int | None:
         """The open loan by which a member has a copy of a book."""
         async with self.database.reading() as session:
+            self.rides(Loan.open_of_member)
             theirs = select(Loan.id).join(Copy).where(Loan.member_id == member_id, Loan.returned_at.is_(None))
             return await session.scalar(theirs.where(Copy.book_id == book_id).limit(1))
 
-    async def lock_queue_of(self, loan_id: int) -> tuple[int, int]:
+    async def lock_queue_of(self, loan_id: int, member_id: int | None = None) -> tuple[int, int]:
         """Take the lock of the queue for the book of a loan; the ids of the book and of the copy.
+
+        Args:
+            loan_id: the loan.
+            member_id: whose it must be; None: anybody's.
 
         Raises:
             NotFound: there is no such loan.
         """
         async with self.database.writing() as unit:
             book = select(Book.id, Copy.id).join(Copy, Copy.book_id == Book.id).join(Loan, Loan.copy_id == Copy.id)
-            found = await unit.session.execute(book.where(Loan.id == loan_id).with_for_update(key_share=True, of=Book))
+            theirs = [] if member_id is None else [Loan.member_id == member_id]
+            found = await unit.session.execute(book.where(Loan.id == loan_id, *theirs).with_for_update(key_share=True, of=Book))
             book_id, copy_id = self._found(found.one_or_none(), loan_id)
             return book_id, copy_id
 
@@ -140,4 +147,4 @@ def _today() -> ColumnElement[datetime.date]:
     return cast(func.clock_timestamp(), Date)
 
 
-router = serve(Loans, at="/loans", read=LoanRead, include={"copy": CopyRead, "member": MemberRead})
+router = serve(Loans, at="/loans", read=LoanRead, include={"copy": CopyRead, "member": MemberRead}, within="member_id")

@@ -55,4 +55,4 @@ class Members(Repository[Member]):
                 raise ValueRefused("member_id refers to a member that doesn't exist. Enter them first.", fields=["member_id"])
 
 
-router = serve(Members, at="/members", read=MemberRead, write=MemberWrite)
+router = serve(Members, at="/members", read=MemberRead, write=MemberWrite, within={"member_id": "id"})

@@ -13,7 +13,7 @@ from service.contract.question import Question
 from service.contract.served import Served, served
 from service.db import Model, surface
 from service.db.statements import Asked
-from tests.fixtures.questions import chosen, questions
+from service.plans.questions import chosen, questions
 from tests.fixtures.rows import MODELS, Full
 
 LIMIT = 51

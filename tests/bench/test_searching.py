@@ -13,9 +13,9 @@ from service.db import Model, surface
 from service.db.searching import SEARCH_MOST
 from service.db.statements import Asked
 from service.plans.explain import Node
+from service.plans.questions import chosen, questions
 from service.settings import Settings
 from tests.bench.test_deep_pages import LIMIT
-from tests.fixtures.questions import chosen, questions
 from tests.fixtures.rows import MODELS, Full
 from tests.fixtures.servers import Servers
 

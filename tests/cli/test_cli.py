@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.processes import ALEMBIC, REPOSITORY, SECRET, SHELFMARK, run
+from tests.fixtures.processes import ALEMBIC, REPOSITORY, SECRET, SHELFMARK, run
 
-COMMANDS = ["up", "serve", "migrate", "import", "sample", "contract", "doctor"]
+COMMANDS = ["up", "serve", "migrate", "import", "sample", "keys", "contract", "doctor"]
+OF_KEYS = ["keys create", "keys list", "keys rotate", "keys revoke"]
 
 
 def test_help_names_every_command(scratch: Path) -> None:
@@ -17,17 +18,17 @@ def test_help_names_every_command(scratch: Path) -> None:
     assert all(len(lines[command]) > 3 for command in COMMANDS), said
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *OF_KEYS])
 def test_help_of_a_command(scratch: Path, command: str) -> None:
     """It needs no settings, and explains every option."""
-    ended = run(scratch, SHELFMARK, command, "--help", DATABASE_URL="nonsense", SHELFMARK_PORT="nonsense")
+    ended = run(scratch, SHELFMARK, *command.split(), "--help", DATABASE_URL="nonsense", SHELFMARK_PORT="nonsense")
     assert ended.code == 0
     options = [line.split() for line in ended.out.splitlines() if line.strip().startswith("--")]
     assert options
     assert all(len(option) > 2 for option in options), ended.out
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "import books books.csv", "sample", "alembic upgrade head"])
+@pytest.mark.parametrize("command", ["serve", "migrate", "import books books.csv", "sample", "keys list", "alembic upgrade head"])
 def test_a_forgotten_database(scratch: Path, command: str) -> None:
     """The command ends with 2 and names the variable; nothing was made, least of all a database of its own."""
     program = {"alembic": [ALEMBIC, "-c", str(REPOSITORY / "alembic.ini")]}

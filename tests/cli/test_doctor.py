@@ -1,13 +1,25 @@
 """`shelfmark doctor`: what is well, and each thing that can be wrong."""
 
+import asyncio
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from service import migrations
-from service.cli.doctor import run
-from tests.cli.processes import SECRET, unused_port
+from service.cli.doctor import RELIED_UPON, advice, run
+from service.db import budget
+from service.local.postgres import NAME
+from service.settings import load
+from tests.docs.pages import ROOT
+from tests.fixtures.processes import SECRET, unused_port
 from tests.fixtures.servers import Servers
+from tests.migrations.projects import fetch
 
 
 class Doctor:
@@ -15,6 +27,7 @@ class Doctor:
 
     def __init__(self, patch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
         self.patch, self.capfd = patch, capfd
+        self.well: list[str] = []
 
     def __call__(self, **environment: str) -> tuple[int, list[str]]:
         """Its exit code, and the findings that are bad."""
@@ -27,6 +40,7 @@ class Doctor:
             code = int(str(end.code))
         lines = self.capfd.readouterr().out.splitlines()
         assert all(line.startswith(("ok  ", "bad ")) for line in lines), lines
+        self.well = [line[4:] for line in lines if line.startswith("ok")]
         return code, [line[4:] for line in lines if line.startswith("bad")]
 
 
@@ -43,8 +57,16 @@ def ask(
 
 
 def test_all_is_well(ask: Doctor) -> None:
-    """It ends with 0."""
+    """It ends with 0, and tells the arithmetic of connections and what it measured."""
     assert ask() == (0, [])
+    told = "\n".join(ask.well)
+    sum_of_all = (
+        r"^1 process x \(6 reads \+ 4 writes \+ 1 aside\) \+ 3 in reserve = 14 connections of the \d+ that PostgreSQL offers; "
+    )
+    assert re.search(sum_of_all + r"\d+ are open now$", told, re.MULTILINE)
+    assert re.search(r"^a round trip takes \d+\.\d\d ms$", told, re.MULTILINE)
+    waited = r"^\d+ readers at once wait \d+\.\d\d ms for one of \d connections?, and read [\d,]+ times a second$"
+    assert re.search(waited, told, re.MULTILINE)
 
 
 def test_nothing_is_set(ask: Doctor) -> None:
@@ -95,6 +117,15 @@ def test_behind_head(ask: Doctor, empty_database: str) -> None:
     assert "table books is missing: run `shelfmark migrate`" in found
 
 
+def test_newer_code_has_migrated_it(ask: Doctor, empty_database: str) -> None:
+    """It doesn't advise to migrate, which would be refused."""
+    migrations.upgrade(empty_database)
+    asyncio.run(fetch(empty_database, "UPDATE alembic_version SET version_num = 'later'"))
+    code, (found,) = ask(DATABASE_URL=empty_database)
+    assert code == 1
+    assert "The database is at the migration later, which isn't in " in found
+
+
 def test_redis_is_away(ask: Doctor) -> None:
     """The database is well all the same."""
     code, (found,) = ask(REDIS_URL=f"redis://:hunter2@127.0.0.1:{unused_port()}/0")
@@ -107,7 +138,93 @@ def test_more_connections_than_there_are(ask: Doctor) -> None:
     """The arithmetic is shown."""
     code, (found,) = ask(SHELFMARK_READ_POOL_SIZE="400", WEB_CONCURRENCY="3")
     assert code == 1
-    assert found.startswith("3 x (400 + 4) = 1212 connections of the ")
+    assert found.startswith(
+        "3 processes x (400 reads + 4 writes + 1 aside) + 3 in reserve = 1218 connections, and PostgreSQL offers "
+    )
+
+
+def test_a_sum_that_is_too_large_is_not_advised_to_grow(ask: Doctor) -> None:
+    """While there are too few connections, nobody is told to run more processes."""
+    ask(SHELFMARK_READ_POOL_SIZE="400")
+    assert not any("WEB_CONCURRENCY" in line for line in ask.well)
+
+
+@pytest.mark.parametrize(("limit", "advised"), [(9, "SHELFMARK_CONNECTION_BUDGET=9"), (2, "can't do with fewer than 6")])
+def test_a_role_that_may_have_few_connections(ask: Doctor, role: str, limit: int, advised: str) -> None:
+    """What is advised is what would be taken."""
+    administer(role, f"ALTER ROLE {make_url(role).username} CONNECTION LIMIT {limit}")
+    code, found = ask(DATABASE_URL=role)
+    assert code == 1
+    assert found[0].startswith("1 process x (6 reads + 4 writes + 1 aside) + 3 in reserve = 14 connections, and PostgreSQL offers ")
+    assert f"offers {limit}. " in found[0]
+    assert advised in found[0]
+    if limit == 9:
+        assert ask(DATABASE_URL=role, SHELFMARK_CONNECTION_BUDGET="9") == (0, [])
+
+
+def test_a_role_that_has_no_connection_left(ask: Doctor, role: str) -> None:
+    """Whose they are can be asked."""
+    administer(role, f"ALTER ROLE {make_url(role).username} CONNECTION LIMIT 0")
+    code, (found,) = ask(DATABASE_URL=role)
+    assert code == 1
+    assert "too many connections" in found
+    assert "FROM pg_stat_activity" in found
+
+
+def test_advice_follows_what_was_measured() -> None:
+    """A database that is far away keeps connections busy: more of them are worth it, if there are more."""
+    one = load(_env_file=None, web_concurrency=max(2, os.cpu_count() or 1))
+    assert not any("READ_POOL_SIZE" in line for line in advice(one, trip=0.001, most=10_000))
+    assert any("SHELFMARK_READ_POOL_SIZE=20 " in line for line in advice(one, trip=0.01, most=10_000))
+    assert not any("READ_POOL_SIZE" in line for line in advice(one, trip=0.01, most=budget.needed(one)))
+    assert any(f"SHELFMARK_CONNECTION_BUDGET={budget.needed(one)} " in line for line in advice(one, trip=0.001, most=10_000))
+
+
+def test_a_budget_that_is_too_small(ask: Doctor) -> None:
+    """It says what each process needs."""
+    code, (found,) = ask(SHELFMARK_CONNECTION_BUDGET="10", WEB_CONCURRENCY="3")
+    assert code == 1
+    assert found.startswith("SHELFMARK_CONNECTION_BUDGET=10 is too small")
+
+
+def test_behind_a_pooler_the_role_has_to_be_set(ask: Doctor, role: str) -> None:
+    """What the service would say when it connects, a pooler takes none of: each setting that is missing is named."""
+    code, found = ask(DATABASE_URL_READ=role, SHELFMARK_POOLER="true")
+    assert code == 1
+    assert "connections that read have enable_sort = on, and need off: " in "".join(found)
+    assert len(found) == len(RELIED_UPON) - 1  # the tests' server has UTC already
+
+
+def test_behind_a_pooler_with_a_role_as_the_docs_make_it(ask: Doctor, role: str) -> None:
+    """Nothing is missing then."""
+    name = make_url(role).username
+    guide = (ROOT / "docs" / "guides" / "pooling.md").read_text()
+    (sql,) = re.findall(r"^```sql\n(ALTER ROLE shelfmark_read.*?)^```$", guide, flags=re.MULTILINE | re.DOTALL)
+    administer(role, sql.replace("shelfmark_read", str(name)))
+    assert ask(DATABASE_URL_READ=role, SHELFMARK_POOLER="true") == (0, [])
+
+
+def administer(url: str, *statements: str) -> None:
+    """Run statements as the servers' owner, on the database of a URL."""
+
+    async def administered() -> None:
+        connection = await asyncpg.connect(make_url(url).set(drivername="postgresql", username=NAME).render_as_string())
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(administered())
+
+
+@pytest.fixture
+def role(database_url: str) -> Iterator[str]:
+    """The database's URL for a role of its own, which may read, and for which nothing is set."""
+    if make_url(database_url).username != NAME:
+        pytest.skip("an external server may ask other roles for a password")
+    name = f"reader_{uuid4().hex[:12]}"
+    administer(database_url, f"CREATE ROLE {name} LOGIN", f"GRANT pg_read_all_data TO {name}")
+    yield make_url(database_url).set(username=name).render_as_string()
+    administer(database_url, f"DROP ROLE {name}")
 
 
 @pytest.fixture

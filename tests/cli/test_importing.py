@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.cli import importing
 from service.errors import SetupError
 from service.jobs.importing import Options
-from tests.cli.processes import SHELFMARK, run
 from tests.fixtures.databases import new_database, template
+from tests.fixtures.processes import SHELFMARK, run
 from tests.fixtures.servers import Servers
 
 BOOKS = "book_id,title,authors\n1,It,Stephen King\n2,,Stephen King\n"

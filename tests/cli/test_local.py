@@ -1,13 +1,14 @@
 """`shelfmark up`: from nothing to requests that work, and to nothing again, with the data kept."""
 
 import shlex
+import stat
 from pathlib import Path
 from signal import Signals
 
 import httpx
 
 from service import local
-from tests.cli.processes import PATIENCE_SECONDS, SHELFMARK, Running, members, run, running, taken, until, unused_port
+from tests.fixtures.processes import PATIENCE_SECONDS, SHELFMARK, Running, answers, members, run, running, taken, until, unused_port
 
 READY = "Ctrl-C ends it."
 NO_SAMPLE = ("--books", "0")
@@ -23,8 +24,16 @@ def base_of(up: Running) -> str:
 def tries(said: str) -> list[str]:
     """The URLs of the curl lines, read as a shell reads them."""
     lines = [shlex.split(line, comments=True) for line in said.splitlines() if line.startswith("  curl")]
-    assert all(line[:2] == ["curl", "-s"] and len(line) == 3 for line in lines)
-    return [line[2] for line in lines]
+    assert all(line[:4] == ["curl", "-s", "-H", "@.shelfmark/authorization"] and len(line) == 5 for line in lines)
+    return [line[4] for line in lines]
+
+
+def header(scratch: Path) -> dict[str, str]:
+    """The header that the curl lines send."""
+    file = scratch / ".shelfmark" / "authorization"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    name, _, value = file.read_text().strip().partition(": ")
+    return {name: value}
 
 
 def servers_run(scratch: Path) -> bool:
@@ -44,11 +53,13 @@ def test_a_life(scratch: Path) -> None:
         assert "PostgreSQL and Redis started in .shelfmark/" in said
         docs = next(line for line in said.splitlines() if "documented at" in line).split()[-1]
         assert httpx.get(docs).headers["content-type"].startswith("text/html")
-        found = [httpx.get(url) for url in tries(said)]
+        found = [httpx.get(url, headers=header(scratch)) for url in tries(said)]
         assert [answer.status_code for answer in found] == [200, 200, 400]
         assert all(answer.json()["data"] for answer in found[:2])
         assert found[2].json()["type"].endswith("/not-served")
-        assert httpx.post(f"{base_of(up)}/v1/authors", json=AUTHOR).status_code == 201
+        assert httpx.get(tries(said)[0]).status_code == 401
+        key = header(scratch)
+        assert httpx.post(f"{base_of(up)}/v1/authors", json=AUTHOR, headers=key).status_code == 201
         doctor = run(scratch, SHELFMARK, "doctor")
         assert (doctor.code, "bad" in doctor.out) == (0, False), doctor.out
         assert up.end(Signals.SIGTERM) == 128 + Signals.SIGTERM
@@ -56,7 +67,8 @@ def test_a_life(scratch: Path) -> None:
         assert not servers_run(scratch)
         assert "Traceback" not in up.said()
     with running(scratch, SHELFMARK, "up", "--port", port) as up:
-        found_again = httpx.get(f"{base_of(up)}/v1/authors", params={"name__iexact": AUTHOR["name"]}).json()
+        assert header(scratch) == key
+        found_again = httpx.get(f"{base_of(up)}/v1/authors", params={"name__iexact": AUTHOR["name"]}, headers=key).json()
         assert [author["name"] for author in found_again["data"]] == [AUTHOR["name"]]
         assert up.end(Signals.SIGINT) in {0, 130}
         assert not servers_run(scratch)
@@ -70,9 +82,11 @@ def test_two_at_a_time(scratch: Path) -> None:
         with running(scratch, SHELFMARK, "up", "--port", str(port), *NO_SAMPLE) as second:
             assert base_of(second) not in {base_of(first), f"http://127.0.0.1:{port}"}
             assert "PostgreSQL and Redis were running already in .shelfmark/" in second.said()
-            assert httpx.post(f"{base_of(first)}/v1/authors", json=AUTHOR).status_code == 201
+            key = header(scratch)
+            assert httpx.post(f"{base_of(first)}/v1/authors", json=AUTHOR, headers=key).status_code == 201
             assert first.end(Signals.SIGTERM) == 128 + Signals.SIGTERM
-            assert httpx.get(f"{base_of(second)}/v1/authors", params={"name__iexact": AUTHOR["name"]}).json()["data"]
+            named = {"name__iexact": AUTHOR["name"]}
+            assert httpx.get(f"{base_of(second)}/v1/authors", params=named, headers=key).json()["data"]
             assert servers_run(scratch)
             second.end(Signals.SIGTERM)
             assert not servers_run(scratch)
@@ -85,7 +99,8 @@ def test_killed(scratch: Path) -> None:
         assert up.end(Signals.SIGKILL) == -Signals.SIGKILL
         assert servers_run(scratch)
     with running(scratch, SHELFMARK, "up", "--port", str(unused_port()), *NO_SAMPLE) as up:
-        assert httpx.get(f"{base_of(up)}/readyz").json()["status"] == "ready"
+        base = base_of(up)
+        until(lambda: answers(f"{base}/readyz"), up.said)
         assert "were running already" in up.said()
         assert up.end(Signals.SIGHUP) == 128 + Signals.SIGTERM
         assert not servers_run(scratch)

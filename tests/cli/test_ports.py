@@ -6,7 +6,7 @@ import pytest
 
 from service.cli.ports import LAST_PORT, free_port, is_free, origin, require_free
 from service.errors import SetupError
-from tests.cli.processes import taken, unused_port
+from tests.fixtures.processes import taken, unused_port
 
 
 def test_free_and_taken() -> None:

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service import schema, tables
 from service.cli.sampling import UNTIL, fill, sampled
 from service.errors import SetupError
-from tests.cli.processes import REPOSITORY, SHELFMARK, run, running
 from tests.fixtures.databases import new_database, template
+from tests.fixtures.keys import let_in
+from tests.fixtures.processes import REPOSITORY, SHELFMARK, run, running
 from tests.fixtures.servers import Servers
 
 BOOKS = 40
@@ -50,7 +51,7 @@ def asked(url: str, *queries: str) -> list[Any]:
 
 def counts(url: str) -> dict[str, int]:
     """The rows of each table."""
-    names = sorted(schema.metadata().tables)
+    names = sorted(model.__tablename__ for model in schema.models())
     return {
         name: rows[0] for name, rows in zip(names, asked(url, *(f"SELECT count(*) FROM {name}" for name in names)), strict=True)
     }
@@ -108,6 +109,13 @@ def test_a_used_database(url: str, statement: str) -> None:
         sampled(url, BOOKS, UNTIL)
     assert said(url, BOOKS) == ""
     assert counts(url) == before
+
+
+def test_a_key_is_no_row_of_the_library(url: str) -> None:
+    """It was made before the sample, and stays."""
+    asyncio.run(let_in(url))
+    assert f" {BOOKS} books, " in said(url, BOOKS)
+    assert asked(url, "SELECT name FROM shelfmark_keys") == [["tests"]]
 
 
 def test_up_fills_an_empty_database_once(url: str) -> None:

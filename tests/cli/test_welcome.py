@@ -1,5 +1,8 @@
 """What `up` proposes is made of what the tables answer, whatever they are."""
 
+import shlex
+from pathlib import Path
+
 from httpx import AsyncClient
 
 from service import schema
@@ -25,10 +28,19 @@ def test_the_table_with_most_to_show_is_chosen() -> None:
 
 def test_without_a_table_only_the_docs_are_named() -> None:
     """A project whose first table isn't written yet."""
-    assert welcome("http://127.0.0.1:8000", PREFIX, []).split("\n") == [
+    assert welcome("http://127.0.0.1:8000", PREFIX, [], Path(".shelfmark/authorization")).split("\n") == [
         "",
         "Shelfmark serves on http://127.0.0.1:8000",
         "The API is documented at http://127.0.0.1:8000/docs",
+        "Your API key is in .shelfmark/authorization",
         "",
         "Ctrl-C ends it.",
     ]
+
+
+def test_each_line_sends_the_key() -> None:
+    """From wherever it is kept."""
+    lines = welcome("http://127.0.0.1:8000", PREFIX, [parcels], Path("/my shelf/authorization")).split("\n")
+    sent = [shlex.split(line, comments=True) for line in lines if line.startswith("  curl")]
+    assert sent
+    assert all(line[:4] == ["curl", "-s", "-H", "@/my shelf/authorization"] and len(line) == 5 for line in sent)

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from service.contract.choose import choose
+from service.contract.line import index_line
 from service.contract.path import Contract, Key, Path
 from service.contract.question import FOLDED, Bound, Question, Range, Sort
-from service.contract.refusal import Refusal, index_line, refuse
+from service.contract.refusal import Refusal, refuse
 from service.contract.served import SOME, served
 from tests.contract.library import books, holds, loans
 from tests.contract.strategies import contracts, questions
@@ -186,6 +187,16 @@ SAID: dict[str, tuple[Contract, Question, Refusal]] = {
 def test_what_a_refusal_says(contract: Contract, question: Question, said: Refusal) -> None:
     assert choose(contract, question) is None
     assert refuse(contract, question) == replace(said, served=tuple(map(str, served(contract))))
+
+
+def test_a_caller_who_always_asks_with_an_equality_is_told_what_goes_with_it() -> None:
+    question = Question({"member_id": 7, "copy_id": 8})
+    refusal = refuse(loans, question, {"member_id"})
+    assert refusal.served
+    assert all("member_id=" in offer.split(" & ") for offer in refusal.served)
+    assert set(refusal.served) < set(refuse(loans, question).served)
+    assert refusal.nearest == "leave out copy_id="
+    assert refuse(loans, question, {"renewals"}).nearest is None
 
 
 def test_a_name_is_no_longer_than_postgresql_takes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from service.contract.choose import Choice, choose, completed
 from service.contract.path import Contract, Key, Path, Term
 from service.contract.question import FOLDED, Bound, Question, Range, Sort, prefix_spelled, spelled
-from service.contract.served import Served, parameters, served, shortened
+from service.contract.served import Served, parameters, ready, served, shortened
 from tests.contract.library import books, holds, id_down, id_up, loans
 
 VALUE = "v"
@@ -189,3 +189,29 @@ SHORT = {
 def test_an_order_is_spelled_as_short_as_it_may_be(whole: str, short: str) -> None:
     assert shortened(SMALL["two keys"], parsed(whole)) == parsed(short)
     assert completed(SMALL["two keys"], Question(sort=parsed(short)))[: len(parsed(whole))] == parsed(whole)
+
+
+@pytest.mark.parametrize("contract", [*SMALL.values(), books, loans, holds])
+def test_what_is_offered_is_ready_while_a_path_serves_it(contract: Contract) -> None:
+    for one in served(contract):
+        assert ready(contract, contract, one)
+        assert ready(replace(contract), contract, one)
+        paths = tuple(path for path in contract.paths if path.name != one.path)
+        searches = tuple(path for path in contract.searches if path.name != one.path)
+        gone = replace(contract, paths=paths, searches=searches)
+        offered = {(other.kind, other.filters, other.sorts, other.ranges) for other in served(gone)}
+        assert ready(gone, contract, one) == ((one.kind, one.filters, one.sorts, one.ranges) in offered), str(one)
+        twins = [replace(path, name="another") for path in contract.paths if path.name == one.path]
+        searching = [replace(path, name="another") for path in contract.searches if path.name == one.path]
+        assert ready(replace(gone, paths=(*paths, *twins), searches=(*searches, *searching)), contract, one)
+
+
+def test_what_another_path_serves_in_part_is_not_ready() -> None:
+    wide = Path("wide", (Key("a"), Key("b"), id_up))
+    contract = Contract("t", ("id",), (pk, wide, Path("narrow", (Key("a"), id_up))), ())
+    gone = replace(contract, paths=(pk, contract.paths[2]))
+    assert {str(one): ready(gone, contract, one) for one in served(contract) if one.path == "wide"} == {
+        "sort=a,b or -a,-b & [a__gt|gte|lt|lte=]": False,
+        "a= & sort=b or -b & [b__gt|gte|lt|lte=]": False,
+        "a= & b= & [sort=id or -id] & [id__gt|gte|lt|lte=]": False,
+    }

@@ -74,9 +74,10 @@ async def test_a_read_inside_a_write_sees_its_rows(database: Bound) -> None:
             assert await session.scalar(select(Author.name).where(Author.id == row.id)) == "a"
 
 
-async def test_a_read_inside_a_read_rides_along(database: Bound) -> None:
-    async with database.reading(), database.reading() as inner:
-        assert await inner.scalar(text("SELECT 1")) == 1
+async def test_a_read_inside_a_read_is_a_mistake_here_too(database: Bound) -> None:
+    async with database.reading():
+        with pytest.raises(RuntimeError, match="while another one is held"):
+            await Authors(database).many([1])
     assert await Authors(database).create(name="a")
 
 

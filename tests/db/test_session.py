@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
 from service.db import Database, Unit
-from service.errors import Conflict, Internal, ValueRefused
+from service.db.deadline import DEADLINE, Deadline
+from service.errors import Conflict, Internal, TimedOut, Unavailable, ValueRefused
 from service.tables.authors import Author, Authors
 
 SLEEP = text("SELECT pg_sleep(60)")
@@ -22,7 +24,13 @@ async def names(database: Database) -> list[str]:
 
 def held(database: Database) -> int:
     """Connections that are out of their pools."""
-    return int(database._reads.pool.checkedout() + database._writes.pool.checkedout())  # type: ignore[attr-defined]  # noqa: SLF001
+    return sum(leases.pool.checkedout() for leases in database.pools())
+
+
+async def quiet(database: Database) -> None:
+    """Wait until no connection is being mended."""
+    for leases in database.pools():
+        await leases.quiet()
 
 
 async def test_a_block_is_committed_at_its_end(committed: Database) -> None:
@@ -48,7 +56,7 @@ async def test_an_inner_block_joins_the_outer(committed: Database) -> None:
         async with committed.writing() as inner:
             inner.session.add(Author(name="a"))
         assert inner is outer
-        async with Database(committed._reads, committed._writes).reading() as elsewhere:  # noqa: SLF001
+        async with Database(committed.reads.engine, committed.writes.engine).reading() as elsewhere:
             assert await elsewhere.scalar(select(func.count()).select_from(Author)) == 0
     assert await names(committed) == ["a"]
 
@@ -175,6 +183,7 @@ async def test_a_connection_is_given_back_by_a_cancelled_task(committed: Databas
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await quiet(committed)
     assert held(committed) == 0
     assert await names(committed) == []
 
@@ -201,3 +210,245 @@ async def test_a_read_cannot_write(committed: Database) -> None:
         async with committed.reading() as session:
             await session.execute(text("INSERT INTO authors (name) VALUES ('a')"))
     assert await names(committed) == []
+
+
+async def terminated(database: Database, session: AsyncSession) -> None:
+    """End the connection of a session from elsewhere, and wait for that."""
+    pid = await session.scalar(text("SELECT pg_backend_pid()"))
+    async with database.aside() as elsewhere:
+        assert await elsewhere.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+async def test_a_read_whose_connection_is_lost_is_asked_again(committed: Database) -> None:
+    asked: list[int] = []
+
+    async def ask(session: AsyncSession) -> int:
+        asked.append(1)
+        if len(asked) == 1:
+            await terminated(committed, session)
+        return int(await session.scalar(text("SELECT 7")) or 0)
+
+    assert await committed.read(ask) == 7
+    assert (len(asked), committed.again["reads"]) == (2, 1)
+
+
+async def test_a_read_is_asked_again_once(committed: Database) -> None:
+    asked: list[int] = []
+
+    async def ask(session: AsyncSession) -> None:
+        asked.append(1)
+        await terminated(committed, session)
+        await session.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        await committed.read(ask)
+    assert len(asked) == 2
+    await quiet(committed)
+    assert held(committed) == 0
+
+
+async def test_a_read_that_is_refused_is_not_asked_again(committed: Database) -> None:
+    asked: list[int] = []
+
+    async def ask(session: AsyncSession) -> None:
+        asked.append(1)
+        await session.execute(text("SELECT 1 / 0"))
+
+    with pytest.raises(ValueRefused):
+        await committed.read(ask)
+    assert len(asked) == 1
+
+
+async def test_a_read_in_a_unit_is_a_part_of_it(committed: Database) -> None:
+    asked: list[int] = []
+
+    async def ask(session: AsyncSession) -> None:
+        asked.append(1)
+        await terminated(committed, session)
+        await session.execute(text("SELECT 1"))
+
+    async def unit() -> None:
+        async with committed.writing():
+            await committed.read(ask)
+
+    with pytest.raises(Unavailable):
+        await unit()
+    assert len(asked) == 1
+
+
+async def test_a_connection_is_not_asked_for_twice(committed: Database) -> None:
+    async with committed.reading():
+        with pytest.raises(RuntimeError, match="while another one is held"):
+            await names(committed)
+    assert held(committed) == 0
+
+
+async def test_a_lease_would_not_see_the_unit_that_it_is_taken_in(committed: Database) -> None:
+    async with committed.writing():
+        with pytest.raises(RuntimeError, match="sees nothing of the unit"):
+            committed.lease()
+    async with committed.lease() as driver:
+        assert await driver.fetchval("SELECT 7") == 7
+
+
+class Failing:
+    """A write that the database ends some times before it lets it through."""
+
+    def __init__(self, database: Database, state: str, times: int) -> None:
+        self.database, self.state, self.times = database, state, times
+        self.attempts = 0
+
+    async def __call__(self) -> str:
+        """Try once more."""
+        self.attempts += 1
+        async with self.database.writing() as unit:
+            unit.session.add(Author(name=f"attempt {self.attempts}" if self.times else "done"))
+            await unit.session.flush()
+            if self.attempts <= self.times:
+                await unit.session.execute(text(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{self.state}'; END $$"))
+        return f"attempt {self.attempts}"
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_write_that_collided_is_done_again(committed: Database, state: str) -> None:
+    work = Failing(committed, state, 1)
+    assert await committed.attempt(work) == "attempt 2"
+    assert await names(committed) == ["attempt 2"]
+    assert committed.again["writes"] == 1
+
+
+@pytest.mark.parametrize(("state", "times", "attempts"), [("40001", 2, 2), ("55P03", 1, 1), ("57014", 1, 1)])
+async def test_a_write_is_done_again_once_and_only_then(committed: Database, state: str, times: int, attempts: int) -> None:
+    work = Failing(committed, state, times)
+    with pytest.raises(TimedOut):
+        await committed.attempt(work)
+    assert work.attempts == attempts
+    assert await names(committed) == []
+
+
+async def test_a_part_of_a_unit_is_not_done_again_by_itself(committed: Database) -> None:
+    work = Failing(committed, "40001", 1)
+
+    async def unit() -> None:
+        async with committed.writing():
+            await committed.attempt(work)
+
+    with pytest.raises(TimedOut):
+        await unit()
+    assert work.attempts == 1
+
+
+async def test_what_may_be_committed_is_not_done_again(committed: Database) -> None:
+    done = Failing(committed, "40001", 0)
+    fails = Failing(committed, "40001", 1)
+
+    async def both() -> None:
+        await done()
+        await fails()
+
+    with pytest.raises(TimedOut):
+        await committed.attempt(both)
+    assert (done.attempts, fails.attempts) == (1, 1)
+    assert await names(committed) == ["done"]
+
+
+async def test_a_collision_at_the_commit_is_no_commit(committed: Database) -> None:
+    attempts: list[int] = []
+
+    async def write() -> None:
+        attempts.append(1)
+        async with committed.writing() as unit:
+            unit.session.add(Author(name=f"attempt {len(attempts)}"))
+            await unit.session.flush()
+            if len(attempts) == 1:
+                await unit.session.execute(DEFERRED)
+
+    await committed.attempt(write)
+    assert await names(committed) == ["attempt 2"]
+
+
+# A trigger that fails when the transaction is committed, as a deferred constraint does; the table is the transaction's own.
+DEFERRED = text("""
+DO $$ BEGIN
+    CREATE FUNCTION pg_temp.collide() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION USING ERRCODE = ''40P01''; END';
+    CREATE TEMP TABLE collides (id int);
+    CREATE CONSTRAINT TRIGGER collides AFTER INSERT ON collides DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION pg_temp.collide();
+    INSERT INTO collides VALUES (1);
+END $$
+""")
+
+
+async def test_a_write_whose_connection_is_lost_before_its_commit_is_done_again(committed: Database) -> None:
+    attempts: list[int] = []
+
+    async def write() -> None:
+        attempts.append(1)
+        async with committed.writing() as unit:
+            if len(attempts) == 1:
+                await terminated(committed, unit.session)
+            unit.session.add(Author(name=f"attempt {len(attempts)}"))
+
+    await committed.attempt(write)
+    assert await names(committed) == ["attempt 2"]
+
+
+async def test_a_commit_whose_end_nobody_saw_is_told_as_that(committed: Database) -> None:
+    attempts: list[int] = []
+
+    async def end(unit: Unit) -> None:
+        await terminated(committed, unit.session)
+
+    async def write() -> None:
+        attempts.append(1)
+        async with committed.writing() as unit:
+            unit.session.add(Author(name="a"))
+            unit.before_commit(end)
+
+    with pytest.raises(Unavailable, match="may or may not have been done") as raised:
+        await committed.attempt(write)
+    assert raised.value.extra == {"outcome": "unknown"}
+    assert len(attempts) == 1
+
+
+async def test_from_its_commit_on_a_unit_stands_firm(committed: Database) -> None:
+    deadline = Deadline(0.0)
+    seen: list[bool] = []
+
+    async def look(_: Unit) -> None:
+        seen.append(deadline.firm)
+
+    async with committed.writing() as unit:
+        before = DEADLINE.set(deadline)
+        unit.before_commit(look)
+        unit.after_commit(look)
+    DEADLINE.reset(before)
+    assert seen == [False, True]
+
+
+async def test_hooks_after_a_commit_hold_no_connection(committed: Database) -> None:
+    seen: list[int] = []
+
+    async def look(_: Unit) -> None:
+        seen.append(held(committed))
+
+    async with committed.writing() as unit:
+        unit.after_commit(look)
+    assert seen == [0]
+
+
+async def test_the_connection_aside_waits_for_nobody(committed: Database) -> None:
+    readers = [asyncio.create_task(_hold(committed)) for _ in range(committed.reads.gate.permits)]
+    while committed.reads.gate.free:  # noqa: ASYNC110  # they all take one
+        await asyncio.sleep(0)
+    async with committed.aside() as session:
+        assert await session.scalar(text("SELECT 7")) == 7
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+
+
+async def _hold(database: Database) -> None:
+    async with database.reading():
+        await asyncio.Event().wait()

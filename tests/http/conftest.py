@@ -15,7 +15,7 @@ from service.http import problems, serve
 from service.http.uses import Service
 from service.settings import Settings
 from tests.db.kinds import KindRead, Kinds, KindWrite, made
-from tests.fixtures.application import client_of
+from tests.fixtures.application import client_of, knowing
 
 KINDS = "/v1/kinds"
 
@@ -27,7 +27,7 @@ def serving(settings: Settings, database: Database) -> FastAPI:
     problems.install(app)
     app.include_router(serve(Kinds, at="/kinds", read=KindRead, write=KindWrite), prefix="/v1")
     problems.describe(app)
-    return app
+    return knowing(app, settings, database)
 
 
 @pytest.fixture(scope="package")

@@ -1,6 +1,6 @@
 """The OpenAPI document is valid, promises what is served and nothing else, and the service keeps it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,22 +14,32 @@ from openapi_spec_validator import validate
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
+from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from sqlalchemy import delete
 
 from service.app import create_app
 from service.contract.served import served
 from service.db import surface
+from service.db.bound import Bound
+from service.db.keys import KEYS, Granted, add
+from service.http.tokens import checked, prefix_of
 from service.settings import load
 from service.tables.books import Book, BookRead
 from tests.db.kinds import Apart
 from tests.factories.books import BookFactory
+from tests.fixtures.application import client_of
+from tests.fixtures.keys import ADMIN, SIGNATURES, bearer, forged
 
+CONFINED = checked("shelf_confined_" + "C" * 43)
 SENT = ("method", "url", "params", "headers", "json")
 METHODS = {"get", "post", "patch", "delete", "put"}
 DOCUMENT = create_app(load(_env_file=None, database_url="postgresql://nobody@/nothing", secrets="x" * 32)).openapi()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
 CASES = st.one_of([found.as_strategy() for found in OPERATIONS])
+WRONG = st.one_of([found.as_strategy(generation_mode=GenerationMode.NEGATIVE) for found in OPERATIONS])
+"""What the document forbids, in one way or another."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -79,13 +89,13 @@ def test_every_refusal_is_a_problem() -> None:
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
     [
-        ("/v1/books", "get", {"200", "400", "422", "503"}),
-        ("/v1/books", "post", {"201", "400", "409", "415", "422", "503", "507"}),
-        ("/v1/books:batch", "post", {"201", "400", "409", "415", "422", "503", "507"}),
-        ("/v1/books/{id}", "get", {"200", "404", "422", "503"}),
-        ("/v1/books/{id}", "patch", {"204", "400", "404", "409", "415", "422", "503", "507"}),
-        ("/v1/books/{id}", "delete", {"204", "404", "409", "422", "503"}),
-        ("/v1/books:contract", "get", {"200"}),
+        ("/v1/books", "get", {"200", "400", "401", "403", "422", "503"}),
+        ("/v1/books", "post", {"201", "400", "401", "403", "409", "415", "422", "503", "507"}),
+        ("/v1/books:batch", "post", {"201", "400", "401", "403", "409", "415", "422", "503", "507"}),
+        ("/v1/books/{id}", "get", {"200", "401", "403", "404", "422", "503"}),
+        ("/v1/books/{id}", "patch", {"204", "400", "401", "403", "404", "409", "415", "422", "503", "507"}),
+        ("/v1/books/{id}", "delete", {"204", "401", "403", "404", "409", "422", "503"}),
+        ("/v1/books:contract", "get", {"200", "401", "403"}),
     ],
 )
 def test_an_operation_tells_its_answers(path: str, method: str, statuses: set[str]) -> None:
@@ -121,18 +131,69 @@ async def test_the_document_is_served(client: AsyncClient) -> None:
     assert (await client.get("/openapi.json")).json()["paths"].keys() == DOCUMENT["paths"].keys()
 
 
-@given(case=CASES)
-@effort(
+def test_a_key_is_asked_for_where_one_is_needed() -> None:
+    """By the scheme that Swagger's button knows, with the scope that the route needs."""
+    assert DOCUMENT["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path, item in DOCUMENT["paths"].items():
+        table = path.split("/")[2].partition(":")[0] if path.startswith("/v1/") else None
+        for method in METHODS & item.keys():
+            needed = f"{table}:{'read' if method == 'get' else 'write'}"
+            told = [] if table is None else [{}, {"key": ["docs:read"]}] if path.endswith(":contract") else [{"key": [needed]}]
+            told = [{"key": ["metrics"]}] if path == "/metrics" else told
+            assert item[method]["security"] == told, f"{method} {path}"
+
+
+async def kept(client: AsyncClient, case: Any, headers: dict[str, str], checks: Sequence[Any] = CHECKS) -> None:
+    """Ask, and hold the answer against the document."""
+    sent = case.as_transport_kwargs(base_url="http://test")
+    asked = {name: sent[name] for name in SENT if name in sent}
+    asked["headers"] = {name: value for name, value in asked["headers"].items() if name.lower() != "authorization"} | headers
+    answer = await client.request(content=sent.get("data"), **asked)
+    case.validate_response(Response.from_any(answer), checks=list(checks))
+
+
+EFFORT = effort(
     max_examples=250,
     deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+LESS = effort(EFFORT, max_examples=100)
+MORE = effort(EFFORT, max_examples=1500)
+
+
+@given(case=CASES)
+@EFFORT
 async def test_whatever_is_asked_the_document_is_kept(app: FastAPI, client: AsyncClient, case: Any) -> None:
-    sent = case.as_transport_kwargs(base_url="http://test")
-    answer = await client.request(content=sent.get("data"), **{name: sent[name] for name in SENT if name in sent})
-    case.validate_response(Response.from_any(answer), checks=CHECKS)
+    await kept(client, case, {})
+
+
+@given(case=WRONG)
+@LESS
+async def test_whatever_is_sent_against_the_document_is_no_error_of_the_service(client: AsyncClient, case: Any) -> None:
+    await kept(client, case, {}, [not_a_server_error])
+
+
+@pytest.mark.slow
+@given(case=CASES | WRONG, key=st.sampled_from(["admin", "none", "wrong"]))
+@MORE
+async def test_whatever_is_asked_and_however_often(app: FastAPI, case: Any, key: str) -> None:
+    keys = {"admin": bearer(ADMIN), "none": {}, "wrong": bearer(forged(ADMIN))}
+    async with client_of(app, key=None) as client:
+        await kept(client, case, keys[key], [not_a_server_error])
+
+
+@given(case=CASES, key=st.sampled_from(["none", "wrong", "confined"]))
+@LESS
+async def test_whatever_is_asked_with_another_key_or_none(app: FastAPI, database: Bound, case: Any, key: str) -> None:
+    """Nobody, a stranger, and somebody who is confined to one member's rows."""
+    keys = {"none": {}, "wrong": bearer(forged(ADMIN)), "confined": bearer(CONFINED)}
+    async with client_of(app, key=None) as client:
+        async with database.writing() as unit:
+            await unit.session.execute(delete(KEYS).where(KEYS.c.prefix == prefix_of(CONFINED.encode())))
+            await add(unit.session, SIGNATURES.sign(CONFINED.encode()), Granted("confined", ("admin",), {"member_id": "1"}))
+        await kept(client, case, keys[key])
 
 
 async def test_real_rows_keep_the_document(client: AsyncClient) -> None:

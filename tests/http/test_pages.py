@@ -1,6 +1,8 @@
 """Pages for people: /docs works without a network, and each problem has its page."""
 
 import re
+from base64 import b64encode
+from hashlib import sha256
 
 from httpx import AsyncClient
 
@@ -19,6 +21,18 @@ async def test_the_assets_of_docs_are_served(client: AsyncClient) -> None:
         asset = await client.get(path)
         assert asset.status_code == 200
         assert len(asset.content) > 1000
+
+
+async def test_docs_run_their_own_scripts_and_no_others(client: AsyncClient) -> None:
+    """A browser compares the script that stands in the page with the policy's hash."""
+    page = await client.get("/docs")
+    told = page.headers["content-security-policy"]
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in told
+    assert "default-src 'none'" in told
+    assert "frame-ancestors 'none'" in told
+    assert "unsafe" not in told.partition("script-src")[2].partition(";")[0]
+    assert not re.search(r"\son\w+=", page.text)
 
 
 async def test_docs_show_this_services_document(client: AsyncClient) -> None:

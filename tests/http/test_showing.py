@@ -8,6 +8,8 @@ from pydantic import field_serializer
 
 from service.errors import SetupError
 from service.http import Schema
+from service.http.callers import NOBODY
+from service.http.confining import Rows
 from service.http.showing import Showing
 from service.tables.authors import Author, AuthorRead
 from service.tables.books import Book, BookRead
@@ -58,7 +60,15 @@ def test_a_relation_needs_the_column_that_refers() -> None:
 
 def test_a_relation_that_isnt_there_is_null() -> None:
     showing = Showing.of(Book, BookRead, {"author": AuthorRead})
-    assert showing.row(SimpleNamespace(id=7, author=None), ["id"], ["author"]) == {"id": 7, "author": None}
+    every = {"author": Rows(NOBODY, {})}
+    assert showing.row(SimpleNamespace(id=7, author=None), ["id"], every) == {"id": 7, "author": None}
+
+
+def test_a_relation_that_a_key_may_not_see_is_null() -> None:
+    showing = Showing.of(Book, BookRead, {"author": AuthorRead})
+    row, theirs = SimpleNamespace(id=7, author=ROW), {"author": Rows(NOBODY, {"id": 8})}
+    assert showing.row(row, ["id"], theirs) == {"id": 7, "author": None}
+    assert showing.row(row, ["id"], {"author": Rows(NOBODY, {"id": 7})})["author"] == {"id": 7, "name": "Émile"}
 
 
 @pytest.mark.parametrize("name", ["title", "nothing"])

@@ -60,10 +60,14 @@ class Project:
 
     def revise(self, metadata: MetaData, message: str = "a change") -> Path:
         """Let autogenerate write a revision."""
-        before = set(self.versions.glob("*.py"))
-        command.revision(self.config(metadata), message, autogenerate=True)
-        (written,) = set(self.versions.glob("*.py")) - before
+        (written,) = self.revisions(metadata, message)
         return written
+
+    def revisions(self, metadata: MetaData, message: str = "a change") -> list[Path]:
+        """Let autogenerate write as many revisions as it needs, in their order."""
+        written = command.revision(self.config(metadata), message, autogenerate=True)
+        scripts = written if isinstance(written, list) else [written]
+        return [Path(script.path) for script in scripts if script is not None]
 
     def upgrade(self, metadata: MetaData, revision: str = "head") -> None:
         """Go forward."""
@@ -75,7 +79,7 @@ class Project:
 
     def build(self, metadata: MetaData) -> None:
         """Revise, then upgrade."""
-        self.revise(metadata)
+        self.revisions(metadata)
         self.upgrade(metadata)
 
     def differences(self, metadata: MetaData) -> list[str]:

@@ -19,7 +19,8 @@ def test_up_down_and_up_again_leave_no_drift(empty_database: str, sql: Sql) -> N
     first = sql(TABLES)
     assert migrations.drift(empty_database) == []
     migrations.downgrade(empty_database, "base")
-    assert [row["relname"] for row in sql(TABLES)] == ["alembic_version", "alembic_version_pkc"]
+    kept = ["alembic_version", "alembic_version_pkc", "shelfmark_indexes", "shelfmark_indexes_pkey"]
+    assert [row["relname"] for row in sql(TABLES)] == kept
     assert sql("SELECT 1 FROM pg_proc WHERE proname = 'shelfmark_row_version'") == []
     migrations.upgrade(empty_database)
     assert sql(TABLES) == first
@@ -44,9 +45,9 @@ async def test_it_works_where_a_loop_runs_already(empty_database: str) -> None:
 
 
 def test_an_older_database_is_said_to_be_old(empty_database: str) -> None:
-    (sentence,) = migrations.drift(empty_database)
-    assert "revision none" in sentence
-    assert "alembic upgrade head" in sentence
+    (found,) = migrations.drift(empty_database)
+    assert "revision none" in found.sentence
+    assert found.sentence.endswith("run `shelfmark migrate`.")
 
 
 def test_a_revision_that_does_not_exist(empty_database: str) -> None:

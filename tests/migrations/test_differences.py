@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-from service.migrations.differences import sentence
+from service.migrations.differences import Difference, sentence, told
 from tests.migrations.projects import Project, metadata, table
 
 
@@ -48,3 +48,19 @@ def test_all_kinds_are_said_in_words(project: Project) -> None:
 )
 def test_a_difference(difference: object, said: str) -> None:
     assert sentence(difference) == said
+
+
+@pytest.mark.parametrize(
+    ("difference", "statement"),
+    [
+        (("missing_index", None, "a", "Odd", "unique btree (b)"), 'CREATE UNIQUE INDEX CONCURRENTLY "Odd" ON a USING btree (b)'),
+        (("missing_index", "s", "a", "ix", "gin (b)"), "CREATE INDEX CONCURRENTLY ix ON s.a USING gin (b)"),
+        (("broken_index", "s", "a", "ix"), "REINDEX INDEX CONCURRENTLY s.ix"),
+        (("add_extension", "pg_trgm"), "CREATE EXTENSION pg_trgm"),
+        (("changed_index", None, "a", "ix", "btree (b)", "btree (c)"), ""),
+        ([("remove_function", "f")], ""),
+    ],
+)
+def test_what_mends_it(difference: object, statement: str) -> None:
+    """Only an index that went or broke behind the migrations' back: the rest is for a migration."""
+    assert told(difference) == Difference(sentence(difference), statement)

@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, make_url, text
@@ -14,6 +17,7 @@ from service.errors import SetupError
 from service.migrations.running import new_engine
 from tests.migrations.conftest import Sql
 from tests.migrations.projects import Project, metadata, table
+from tests.migrations.standalone import Standalone
 
 CHECKOUT = Path(service.__file__).parents[1]
 
@@ -76,18 +80,65 @@ def test_a_database_that_is_not_there(empty_database: str) -> None:
         migrations.upgrade(other)
 
 
-def test_a_role_without_rights(empty_database: str, sql: Sql) -> None:
-    sql("REVOKE CREATE ON SCHEMA public FROM public;; CREATE ROLE shelfmark_guest LOGIN PASSWORD 'guest'")
-    try:
-        guest = make_url(empty_database).set(username="shelfmark_guest", password="guest")
-        with pytest.raises(SetupError, match=r"permission denied for schema public\. Migrations need a role"):
-            migrations.upgrade(guest.render_as_string(hide_password=False))
-        sql("GRANT CREATE ON SCHEMA public TO shelfmark_guest")
-        with pytest.raises(SetupError, match="permission denied to create extension"):
-            migrations.upgrade(guest.render_as_string(hide_password=False))
-        assert sql("SELECT to_regclass('books') AS it")[0]["it"] is None
-    finally:
-        sql("DROP OWNED BY shelfmark_guest CASCADE;; DROP ROLE shelfmark_guest")
+@dataclass(frozen=True)
+class Guest:
+    """A role that may do nothing but connect, and the URL by which it does."""
+
+    name: str
+    url: str
+
+
+@pytest.fixture
+def guest(empty_database: str, sql: Sql) -> Iterator[Guest]:
+    """A role without any right."""
+    name = f"guest_{uuid4().hex[:8]}"
+    sql(f"REVOKE CREATE ON SCHEMA public FROM public;; CREATE ROLE {name} LOGIN PASSWORD 'guest'")
+    url = make_url(empty_database).set(username=name, password="guest")
+    yield Guest(name, url.render_as_string(hide_password=False))
+    sql(f"DROP OWNED BY {name} CASCADE;; DROP ROLE {name}")
+
+
+def test_a_role_without_rights(guest: Guest, sql: Sql) -> None:
+    with pytest.raises(SetupError, match=rf"denied for schema public\. It needs a role .* {guest.name} may not") as no:
+        migrations.upgrade(guest.url)
+    assert f"GRANT USAGE, CREATE ON SCHEMA public TO {guest.name}" in str(no.value)
+    sql(f"GRANT CREATE ON SCHEMA public TO {guest.name}")
+    with pytest.raises(SetupError, match="permission denied to create extension") as no:
+        migrations.upgrade(guest.url)
+    assert 'CREATE EXTENSION "pg_trgm", once' in str(no.value)
+    assert sql("SELECT to_regclass('books') AS a, to_regclass('alembic_version') AS b") == [(None, None)]
+
+
+def test_an_extension_that_the_server_lacks(standalone: Standalone, sql: Sql) -> None:
+    standalone.revise("first", "op.execute('CREATE TABLE books ()')\n    op.create_extension('unheard_of')")
+    with pytest.raises(SetupError, match=r'extension "unheard_of" is not available\. Nothing .* Install the package of unheard_of'):
+        migrations.upgrade(standalone.url, ini=standalone.ini)
+    assert sql("SELECT to_regclass('books')::text") == [(None,)]
+
+
+def test_a_role_that_may_create_but_does_not_own(guest: Guest, standalone: Standalone, sql: Sql) -> None:
+    standalone.revise("first", "op.create_table('books', sa.Column('year', sa.Integer()))")
+    migrations.upgrade(standalone.url, ini=standalone.ini)
+    sql(f"GRANT ALL ON SCHEMA public TO {guest.name};; GRANT ALL ON ALL TABLES IN SCHEMA public TO {guest.name}")
+    standalone.revise("second", "op.build_index('ix', 'books', 'btree (year)')")
+    with pytest.raises(SetupError, match="must be owner of table books") as no:
+        migrations.upgrade(guest.url, ini=standalone.ini)
+    assert f"ALTER TABLE books OWNER TO {guest.name}" in str(no.value)
+    assert migrations.current(standalone.url) == "first"
+    assert sql("SELECT count(*) AS n FROM pg_index WHERE indrelid = 'books'::regclass") == [(0,)]
+
+
+def test_a_role_that_only_serves(guest: Guest, standalone: Standalone, sql: Sql) -> None:
+    standalone.revise("first", "op.execute('CREATE TABLE books ()')")
+    migrations.upgrade(standalone.url, ini=standalone.ini)
+    sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {guest.name}")
+    standalone.revise("second", "op.execute('DROP TABLE books')")
+    with pytest.raises(SetupError, match="must be owner of table books"):
+        migrations.upgrade(guest.url, ini=standalone.ini)
+    sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {guest.name}")
+    with pytest.raises(SetupError, match=r"denied for table alembic_version\..* ALTER TABLE alembic_version OWNER TO"):
+        migrations.upgrade(guest.url, ini=standalone.ini)
+    assert sql("SELECT to_regclass('books')::text") == [("books",)]
 
 
 def test_a_database_that_folds_ascii_only(empty_database: str, sql: Sql) -> None:

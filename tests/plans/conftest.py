@@ -6,6 +6,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from service.migrations.running import new_engine
+
 TABLE = """
 CREATE TABLE shelves (
   id bigint PRIMARY KEY, room int NOT NULL, height int, tag text COLLATE "C" NOT NULL,
@@ -38,3 +40,12 @@ async def planner(shelves: AsyncConnection) -> AsyncIterator[AsyncConnection]:
     async with shelves.begin_nested() as savepoint:
         yield shelves
         await savepoint.rollback()
+
+
+@pytest.fixture
+async def apart(own_database: str) -> AsyncIterator[AsyncConnection]:
+    """A connection under autocommit to a database where a test may do what it likes."""
+    engine = new_engine(own_database).execution_options(isolation_level="AUTOCOMMIT")
+    async with engine.connect() as made:
+        yield made
+    await engine.dispose()

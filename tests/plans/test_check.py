@@ -101,7 +101,7 @@ BAD: dict[str, tuple[str, Question, str, tuple[str, ...], str]] = {
         IN_ROOM,
         "ix_shelves_by_room",
         ("bitmapscan", "seqscan", "sort"),
-        "a Incremental Sort on rows",
+        "an Incremental Sort on rows",
     ),
     "bitmap": (f"{ROOM} {TAIL}", IN_ROOM, "ix_shelves_by_room", ("indexscan", "seqscan"), "a Bitmap Heap Scan on shelves"),
     "filter": (
@@ -172,7 +172,7 @@ BAD: dict[str, tuple[str, Question, str, tuple[str, ...], str]] = {
         IN_ROOM,
         "ix_shelves_by_room",
         (),
-        "a Aggregate on rows",
+        "an Aggregate on rows",
     ),
 }
 

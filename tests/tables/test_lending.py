@@ -253,7 +253,9 @@ async def storm(client: AsyncClient, lending: Lending, engine: AsyncEngine, *, s
 async def test_a_storm(committing_client: AsyncClient, lending: Lending, engine: AsyncEngine) -> None:
     answers = await storm(committing_client, lending, engine, seed=1, acts=40)
     assert {status for _, status in answers} == {200, 201, 204, 409}
-    assert {act for act, status in answers if status < 300} == {"borrow", "scan", "return", "renew", "hold", "cancel", "enter"}
+    assert {act for act, _ in answers} == {"borrow", "scan", "return", "renew", "hold", "cancel", "enter"}
+    # A renewal is refused while others wait, and a scan while nothing is set aside: whether one goes through is the storm's.
+    assert {act for act, status in answers if status < 300} >= {"borrow", "return", "hold", "cancel", "enter"}
 
 
 async def rounds(client: AsyncClient, engine: AsyncEngine, number: int) -> None:

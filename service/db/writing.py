@@ -1,0 +1,92 @@
+"""Writes that are one statement and, by themselves, a transaction: the row, what is noted of it, and the row as JSON.
+
+A unit of work is at least three round trips: begin, write, commit. One statement under autocommit is one, and as safe: it stands or
+it doesn't. Whatever has more to do (hooks, a repository's own way of writing, values that SQLAlchemy makes in Python, a unit of
+work around it) stays a unit of work.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Delete, Dialect, Insert, Select, Update, bindparam, delete, insert, select, update
+
+from service.db.outbox import What, noted
+from service.db.reading import Compiled, compiled
+from service.db.rendering import row
+from service.db.surface import Surface
+
+Statement = Insert | Update | Delete
+KEY = "__key"
+"""The name of the primary key of the row that is changed or deleted: no column's."""
+
+
+class Writing:
+    """The one-statement writes of one table, compiled once for each set of names.
+
+    Args:
+        of: the table.
+        columns: the names that are shown of a row that was created, in their order.
+        dialect: of the engine that writes.
+    """
+
+    def __init__(self, of: Surface, columns: tuple[str, ...], dialect: Dialect) -> None:
+        self._of, self._columns, self._dialect = of, columns, dialect
+        self._made: dict[tuple[What, bool, tuple[str, ...]], Compiled | None] = {}
+
+    def create(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
+        """An INSERT that gives `key` and `data`, the row as JSON; None where it can't be one statement."""
+        return self._statement("created", note, names, self._insert)
+
+    def change(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
+        """An UPDATE of the row whose key is bound as `KEY`, that gives `key`."""
+        return self._statement("changed", note, names, self._update)
+
+    def delete(self, *, note: bool) -> Compiled | None:
+        """A DELETE of the row whose key is bound as `KEY`, that gives `key`."""
+        return self._statement("deleted", note, (), self._delete)
+
+    def _statement(
+        self, what: What, note: bool, names: tuple[str, ...], make: Callable[[tuple[str, ...]], Statement | None]
+    ) -> Compiled | None:
+        shape = (what, note, names)
+        if shape not in self._made:
+            statement = make(names)
+            possible = statement is not None and not self._prepares(statement)
+            self._made[shape] = self._compiled(statement, what, note) if statement is not None and possible else None
+        return self._made[shape]
+
+    def _insert(self, names: tuple[str, ...]) -> Statement | None:
+        data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
+        if data is None:
+            return None
+        made = insert(self._of.model).values(self._values(names)) if names else insert(self._of.model)
+        return made.returning(self._primary.label("key"), data.label("data"))
+
+    def _update(self, names: tuple[str, ...]) -> Statement:
+        found = update(self._of.model).where(self._primary == self._key()).values(self._values(names))
+        return found.returning(self._primary.label("key"))
+
+    def _delete(self, _: tuple[str, ...]) -> Statement:
+        return delete(self._of.model).where(self._primary == self._key()).returning(self._primary.label("key"))
+
+    @property
+    def _primary(self) -> Any:
+        return self._of.expressions[self._of.primary]
+
+    def _key(self) -> Any:
+        return bindparam(KEY, type_=self._primary.type)
+
+    def _values(self, names: tuple[str, ...]) -> Mapping[str, Any]:
+        return {name: bindparam(name, type_=self._of.type_of(name)) for name in names}
+
+    def _prepares(self, statement: Statement) -> bool:
+        """Whether SQLAlchemy would make values in Python before it sends the statement."""
+        made: Any = statement.compile(dialect=self._dialect)
+        return bool(made.insert_prefetch or made.update_prefetch)
+
+    def _compiled(self, statement: Statement, what: What, note: bool) -> Compiled:
+        if not note:
+            return compiled(statement, self._dialect)
+        written = statement.cte("written")
+        whole: Select[Any] = select(*written.c).add_cte(noted(written, self._of.contract.table, what))
+        return compiled(whole, self._dialect)

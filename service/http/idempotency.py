@@ -1,0 +1,109 @@
+"""`Idempotency-Key`: a POST that is sent again does nothing again, and gets the first answer again.
+
+The answer is kept in the transaction of the write itself, so that it is there exactly if the write is, whatever dies in between.
+Only what was committed is kept: after a refusal the same key may be tried with a better body. A key belongs to its API key and
+route; the same key with another body is refused, and so is one whose first request still runs.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from hashlib import sha256
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.db import Database, answers
+from service.db.answers import Answer
+from service.errors import IdempotencyKeyReused, InvalidQuestion, StillRunning
+from service.http.callers import caller_of
+from service.http.uses import service_of
+
+HEADER = "Idempotency-Key"
+REPLAYED = {"Idempotency-Replayed": "true"}
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEPT_HEADERS = ("content-type", "location")
+FIRST_REFUSAL = 400
+RUNNING = "The first request with this Idempotency-Key still runs. Send it again in a moment."
+REUSED = f"This {HEADER} was sent with another request within the last {answers.HOURS} hours. Send a new key with a new request."
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def once(handle: Handler) -> Handler:
+    """A handler of POST requests that does what a key stands for at most once."""
+
+    async def handled(request: Request) -> Response:
+        given = request.headers.getlist(HEADER)
+        if not given:
+            return await handle(request)
+        identity, asked = _identity(request, _key(given)), await _fingerprint(request)
+        try:
+            database = service_of(request).database
+            return await database.attempt(lambda: _once(database, identity, asked, lambda: handle(request)))
+        except _Refused as refused:
+            return refused.response
+
+    return handled
+
+
+class _Refused(Exception):
+    """A handler answered with a refusal: the unit of work is rolled back, and nothing kept."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+async def _once(database: Database, identity: bytes, asked: bytes, work: Callable[[], Awaitable[Response]]) -> Response:
+    async with database.writing() as unit:
+        if not await answers.lock(unit.session, identity):
+            raise StillRunning(RUNNING)
+        kept = await answers.find(unit.session, identity)
+        if kept:
+            return _again(kept, asked)
+        response = await work()
+        if response.status_code >= FIRST_REFUSAL:
+            raise _Refused(response)
+        await answers.keep(unit.session, identity, _answer(response, asked))
+        return response
+
+
+def _key(given: list[str]) -> str:
+    """The one key of a request.
+
+    Raises:
+        InvalidQuestion: there are several, or it isn't one.
+    """
+    if len(given) > 1 or not KEY.fullmatch(given[0]):
+        raise InvalidQuestion(f"{HEADER}: send one key of 1 to 255 visible ASCII characters; a random UUID is a good one.")
+    return given[0]
+
+
+def _identity(request: Request, key: str) -> bytes:
+    """Who asks, of what, under which key: in 32 bytes."""
+    return _hash(caller_of(request.scope).key, request.method, request.url.path, key)
+
+
+async def _fingerprint(request: Request) -> bytes:
+    """What is asked. Bodies that differ in a byte are different, however alike they are as JSON."""
+    body = await request.body()
+    return sha256(_hash(request.url.query, request.headers.get("content-type", "")) + body).digest()
+
+
+def _hash(*parts: str) -> bytes:
+    """A hash that tells `a, bc` from `ab, c`."""
+    whole = sha256()
+    for part in parts:
+        whole.update(sha256(part.encode(errors="surrogateescape")).digest())
+    return whole.digest()
+
+
+def _answer(response: Response, asked: bytes) -> Answer:
+    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    return Answer(asked, response.status_code, headers, bytes(response.body))
+
+
+def _again(kept: Answer, asked: bytes) -> Response:
+    if kept.asked != asked:
+        raise IdempotencyKeyReused(REUSED)
+    return Response(kept.body, kept.status, {**kept.headers, **REPLAYED})

@@ -1,0 +1,270 @@
+"""Pages and single rows whose JSON PostgreSQL writes: what the routes of a table and the express lane answer with.
+
+Not every question has such an answer: one that searches, counts or includes relations, is asked by a key that is confined to rows,
+or is for a table whose shape is worked out in Python, is for `table.py`; so is all that has to be refused.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Any
+from urllib.parse import unquote
+
+from service.contract.choose import Choice, choose
+from service.contract.cursor import Signer
+from service.contract.question import Question
+from service.contract.shape import shape_of
+from service.db import Database, Surface
+from service.db.coalescing import Coalescing
+from service.db.gate import HELD
+from service.db.outline import Sent
+from service.db.reading import Compiled, compiled, page_as_json, rows_as_json
+from service.db.rendering import rendered
+from service.db.statements import AMONG, Asked, values
+from service.db.wire import Wire, wire
+from service.errors import InvalidCursor
+from service.http.asking import ask, ask_members, dumped, fingerprint, loaded, parameters_of
+from service.http.confining import missing
+from service.http.forms import CURSOR, Form, Parameters, Shape, deciding, shape, slots
+from service.http.showing import Showing
+from service.settings import Settings
+from service.telemetry.timing import spent
+
+FORMS_MOST = 1000
+"""Shapes of questions that are remembered for each table; the oldest makes room."""
+NO_HEADERS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body of JSON, and headers that belong to it."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Reader:
+    """Reads one table for one application.
+
+    Attributes:
+        missing: why nothing can be read here, as a sentence; None where it can.
+        rows: the members wanted -> point reads that are coalesced.
+    """
+
+    def __init__(self, of: Surface, showing: Showing, database: Database, signer: Signer, settings: Settings) -> None:
+        self.of, self.showing, self.database = of, showing, database
+        self.missing = lacking(of, showing)
+        self.rows: dict[tuple[str, ...] | None, Coalescing[Any, str]] = {}
+        self._signer, self._settings = signer, settings
+        self._dialect = database.reads.engine.dialect
+        self._table = of.contract.table
+        self._key: Wire | None = wire(of.type_of(of.primary))
+        self._by_key = choose(of.contract, Question({of.primary: None}))
+        self._deciding = deciding(of)
+        self._forms: dict[Shape, Form | None] = {}
+        self._members: dict[bytes, tuple[str, ...] | None] = {b"": None}
+
+    async def page(self, path: str, query: bytes) -> Answer | None:
+        """A page of a list.
+
+        Args:
+            path: of the URL.
+            query: what stands behind it.
+
+        Returns:
+            None where this can't be answered here.
+
+        Raises:
+            Problem: a parameter or a cursor is wrong, or the database is away, busy or slow.
+        """
+        if self.missing or self._is_narrowed():
+            return None
+        parameters = parameters_of(query)
+        form = self._form(parameters)
+        if form is None:
+            return None
+        try:
+            question = form.question(parameters)
+        except ValueError:
+            return None  # whoever can say what is wrong is asked
+        cursor = next((text for name, text in parameters if name == CURSOR), None)
+        return await self._page(form, question, cursor, path, query)
+
+    async def single(self, text: str, query: bytes) -> Answer | None:
+        """A row by its primary key.
+
+        Args:
+            text: the key, as it stands in the URL.
+            query: as for a page.
+
+        Returns:
+            None where this can't be answered here.
+
+        Raises:
+            Problem: there is no such row, or the database is away, busy or slow.
+        """
+        if self.missing or self._by_key is None or self._key is None or self._is_narrowed():
+            return None
+        try:
+            key = self._key.parse(text)
+            fields = self._members[query] if query in self._members else self._fields(query)
+        except (LookupError, ValueError):
+            return None
+        rows = self.rows.get(fields) or self._rows(fields)
+        began = perf_counter()
+        row = await rows.get(key)
+        spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
+        if row is None:
+            raise missing(self._table, key)
+        return Answer(row.encode(), NO_HEADERS)
+
+    async def _page(self, form: Form, question: Question, cursor: str | None, path: str, query: bytes) -> Answer:
+        choice, bound, last = form.choice, None, None
+        if cursor is not None:
+            bound = fingerprint(self.of, question, choice.order)
+            last = opened(self._signer, self.of, choice, bound, cursor)
+        statement = self._statement(form, question, last)
+        given = partial(statement.arguments, values(question, last))
+        ready = partial(self.database.catalogue.check, self._table, choice.path.name)
+        took = partial(self._took, question, choice.path.name, statement.sql)
+        (record,) = await self.database.fetch(statement.sql, given, ready, took)
+        data = record[0] or ""
+        if record[1] <= form.limit or choice.kind != "list":
+            return Answer(b'{"data":[%b],"next":null}' % data.encode(), NO_HEADERS)
+        bound = bound or fingerprint(self.of, question, choice.order)
+        following = sealed(self._signer, self.of, choice, bound, statement.result(record)[2:])
+        body = b'{"data":[%b],"next":"%b"}' % (data.encode(), following.encode())
+        return Answer(body, link(path, query, following))
+
+    def _took(self, question: Question, path: str, sql: str, seconds: float, given: Sequence[Any]) -> None:
+        """Count what a question took in the database, and note it if that was too long."""
+        self.database.measures.of(self._table, path).add(seconds)
+        slow = self.database.slow
+        if seconds >= slow.seconds:
+            slow.note(self._table, path, str(shape_of(self.of.contract, question)), seconds, Sent(sql, tuple(given)))
+
+    def _statement(self, form: Form, question: Question, last: Mapping[str, Any] | None) -> Compiled:
+        """The statement of a page; the NULLs of the row before decide in which ranges a page begins."""
+        nulls = () if last is None else tuple(value is None for value in last.values())
+        made = form.pages.get(nulls)
+        if made is None:
+            written = page_as_json(Asked(self.of, question, form.choice), form.columns, form.limit, last)
+            made = form.pages[nulls] = compiled(_some(written), self._dialect)
+        return made
+
+    def _is_narrowed(self) -> bool:
+        """Whether paths are withdrawn, so that others have to be chosen."""
+        catalogue = self.database.catalogue
+        return bool(catalogue.withdrawn) and catalogue.available(self.of.contract) is not self.of.contract
+
+    def _form(self, parameters: Parameters) -> Form | None:
+        seen = shape(parameters, self._deciding)
+        if seen is None:
+            return None
+        found = self._forms.get(seen)
+        if found is None and (found := self._made(parameters)):
+            kept(self._forms, seen, found)
+        return found
+
+    def _made(self, parameters: Parameters) -> Form | None:
+        """The form of a question that can be answered here.
+
+        Raises:
+            InvalidQuestion: a parameter can't be understood.
+        """
+        asking = ask(self.of, parameters, self._settings, self.showing.members, self.showing.relations)
+        found = slots(self.of, parameters)
+        if found is None or asking.include or asking.count != "none":
+            return None
+        choice = choose(self.of.contract, asking.question)
+        if choice is None or choice.kind == "search":
+            return None
+        columns = tuple(asking.fields or self.showing.members)
+        return Form(choice, columns, asking.limit, asking.question.sort, found, self._settings.among_most)
+
+    def _fields(self, query: bytes) -> tuple[str, ...] | None:
+        """The members that are wanted of a row.
+
+        Raises:
+            LookupError: something else is asked for.
+        """
+        fields, include = ask_members(parameters_of(query), self.showing.members, self.showing.relations)
+        if include:
+            raise LookupError(query)
+        kept(self._members, query, fields)
+        return fields
+
+    def _rows(self, fields: tuple[str, ...] | None) -> Coalescing[Any, str]:
+        statement = compiled(_some(rows_as_json(self.of, fields or self.showing.members)), self._dialect)
+        name = self.of.primary + AMONG
+        ready = partial(self.database.catalogue.check, self._table, self._by_key.path.name if self._by_key else "")
+        give, path = statement.gives[0], self._by_key.path.name if self._by_key else ""
+        one = Question({self.of.primary: None})
+
+        def took(seconds: float, given: Sequence[Any]) -> None:
+            self.database.measures.batches.add(len(given[0]))
+            self._took(one, path, statement.sql, seconds, given)
+
+        async def asked(keys: Callable[[], Sequence[Any]]) -> dict[Any, str]:
+            found = await self.database.fetch(statement.sql, lambda: statement.arguments({name: keys()}), ready, took)
+            return {give(key) if give else key: row for key, row in found}
+
+        made: Coalescing[Any, str] = Coalescing(asked)
+        kept(self.rows, fields, made)
+        return made
+
+
+def lacking(of: Surface, showing: Showing) -> str | None:
+    """Why PostgreSQL can't write what a table shows."""
+    if not showing.plain:
+        return f"{showing.shape.__name__} is worked out in Python: it has a validator, a computed member, or one that is no column"
+    wrong = next((name for name in showing.members if rendered(of.expressions[name]) is None), None)
+    return None if wrong is None else f"{of.contract.table}.{wrong} is of a type that PostgreSQL doesn't write as answers show it"
+
+
+def opened(signer: Signer, of: Surface, choice: Choice, bound: bytes, cursor: str) -> dict[str, Any]:
+    """The row that a page follows.
+
+    Raises:
+        InvalidCursor: the cursor is damaged, expired or another question's, or the question has one page.
+    """
+    if choice.kind not in {"list", "search"}:
+        raise InvalidCursor("This question has one page. Leave out cursor=.")
+    found = signer.open(bound, cursor, time.time())
+    try:
+        return {sort.name: loaded(of, sort.name, value) for sort, value in zip(choice.order, found, strict=True)}
+    except ValueError:  # the service signed it: a column had another type then
+        raise InvalidCursor("The cursor is from before the table was changed. Begin again without cursor=.") from None
+
+
+def sealed(signer: Signer, of: Surface, choice: Choice, bound: bytes, last: Sequence[Any]) -> str:
+    """The cursor of the page after a row."""
+    written = [dumped(of, sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
+    return signer.seal(bound, written, time.time())
+
+
+def link(path: str, query: bytes, cursor: str) -> dict[str, str]:
+    """The Link header that leads to the next page: what was asked, as the client has spelled it, with another cursor.
+
+    Args:
+        path: of the URL.
+        query: what stands behind it.
+        cursor: of the next page; no character of it has to be escaped.
+    """
+    others = [part for part in query.decode("ascii").split("&") if part and unquote(part.partition("=")[0]) != CURSOR]
+    return {"Link": f'<{path}?{"&".join([*others, f"{CURSOR}={cursor}"])}>; rel="next"'}
+
+
+def kept(held: dict[Any, Any], key: Any, value: Any) -> None:
+    """Remember something; where there is much already, the oldest makes room."""
+    if len(held) >= FORMS_MOST:
+        del held[next(iter(held))]
+    held[key] = value
+
+
+def _some(statement: Any) -> Any:
+    if statement is None:
+        raise LookupError("a column without a renderer: the table should not have come here")
+    return statement

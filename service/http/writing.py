@@ -1,0 +1,79 @@
+"""Writes of a table's routes that are one statement: see `service/db/writing.py`. All others are for `table.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.db import Database, Repository, Surface, surface
+from service.db.model import table_of
+from service.db.reading import Compiled
+from service.db.writing import KEY, Writing
+from service.http.confining import missing
+from service.http.showing import Showing
+
+Refused = None
+"""The answer of a write that can't be made here."""
+
+
+class Writer:
+    """Writes one table for one application.
+
+    Args:
+        repository: of the table; where it writes in a way of its own, nothing is written here.
+        of: what clients see.
+        showing: how they see it.
+        database: where it stands.
+    """
+
+    def __init__(self, repository: type[Repository[Any]], of: Surface, showing: Showing, database: Database) -> None:
+        self._repository, self._of, self._database = repository, of, database
+        dialect = database.writes.engine.dialect
+        self._writing = Writing(surface(repository.model), showing.members, dialect) if showing.plain else None
+
+    async def create(self, values: Mapping[str, Any]) -> tuple[Any, str] | None:
+        """Insert a row: its key and the row as JSON; None where it has to be a unit of work.
+
+        Raises:
+            Problem: the database refuses a value, or is away, busy or slow.
+        """
+        writing = self._able("create")
+        statement = writing and writing.create(tuple(values), note=bool(self._database.outbox))
+        if not statement:
+            return Refused
+        (record,) = await self._database.write(statement.sql, statement.arguments(values))
+        key, data = statement.result(record)
+        return key, data
+
+    async def change(self, key: Any, values: Mapping[str, Any]) -> bool:
+        """Change a row; whether that was done, rather than left to a unit of work.
+
+        Raises:
+            Problem: there is no such row, the database refuses a value, or is away, busy or slow.
+        """
+        writing = self._able("change") if values else None
+        statement = writing and writing.change(tuple(values), note=bool(self._database.outbox))
+        return await self._sent(statement or None, key, values)
+
+    async def delete(self, key: Any) -> bool:
+        """Delete a row; whether that was done, rather than left to a unit of work.
+
+        Raises:
+            Problem: there is no such row, others refer to it, or the database is away, busy or slow.
+        """
+        writing = self._able("delete")
+        if writing:
+            self._database.catalogue.need_to_delete(self._repository.model)
+        statement = writing and writing.delete(note=bool(self._database.outbox))
+        return await self._sent(statement or None, key, {})
+
+    async def _sent(self, statement: Compiled | None, key: Any, values: Mapping[str, Any]) -> bool:
+        if statement is None:
+            return False
+        self._database.catalogue.need(table_of(self._repository.model).primary_key)
+        if not await self._database.write(statement.sql, statement.arguments({**values, KEY: key})):
+            raise missing(self._of.contract.table, key)
+        return True
+
+    def _able(self, method: str) -> Writing | None:
+        """What writes, if nothing else has to be done and the repository doesn't do it in its own way."""
+        own = getattr(self._repository, method) is not getattr(Repository, method)
+        return None if own or not self._database.plain else self._writing

@@ -1,0 +1,1 @@
+"""Faults, servers killed and stopped, floods, monsters, clocks that are off."""
