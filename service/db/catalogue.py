@@ -9,7 +9,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from sqlalchemy import Index, PrimaryKeyConstraint, Table, UniqueConstraint, tex
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateIndex
 
+from service.background import beside
 from service.contract.path import Contract
 from service.db.judging import DROPPING, Found, Withdrawn, judged
 from service.db.model import Model, table_of
@@ -188,13 +189,8 @@ class Catalogue:
     async def watching(self, database: "Database") -> AsyncIterator[None]:
         """Look again and again while the block lasts; the first time before it begins."""
         await self._look(database)
-        task = asyncio.create_task(self._watch(database), name="catalogue")
-        try:
+        async with beside(self._watch(database), "catalogue"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _watch(self, database: "Database") -> None:
         able = True

@@ -4,8 +4,8 @@ A request never waits for that: only permits are used that nobody else wants, an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import Any
 
@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import PoolProxiedConnection, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from service.background import beside
 from service.db.gate import Permit
 from service.db.lease import Leases
 from service.errors import Problem, SetupError
@@ -43,15 +44,9 @@ class Keeper:
         for leases in pools:
             event.listen(leases.engine.sync_engine, "connect", _dated)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Look after them for as long as the block lasts."""
-        task = asyncio.get_running_loop().create_task(self._keep())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        return beside(self._keep(), "connections")
 
     async def _keep(self) -> None:
         told = None

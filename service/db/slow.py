@@ -9,22 +9,21 @@ of it is bounded: in memory, in the table, and in how often a plan is asked for.
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import asyncpg
-import structlog
 from sqlalchemy import BigInteger, Column, Connection, DateTime, Double, Table, Text, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from service.background import flushed
 from service.db.lease import Leases
 from service.db.model import Model
 from service.db.outline import Statement, outlined
-from service.errors import Problem
 from service.telemetry.counting import Family, Told
 
 if TYPE_CHECKING:
@@ -80,7 +79,6 @@ DELETE FROM shelfmark_slow_questions WHERE (table_name, path, question) IN (
   ) FOR UPDATE SKIP LOCKED
 )
 """)
-log = structlog.get_logger(__name__)
 Key = tuple[str, str, str]
 
 
@@ -140,7 +138,6 @@ class SlowQuestions:
         self._noted: dict[Key, Noted] = {}
         self._times: Counter[tuple[str, str]] = Counter()
         self._explained: OrderedDict[Key, float] = OrderedDict()
-        self._quiet = False
 
     def note(self, table: str, path: str, question: str, seconds: float, statement: Statement) -> None:
         """Note a question that took at least `self.seconds`.
@@ -174,16 +171,13 @@ class SlowQuestions:
         if self.seconds == NEVER:
             yield
             return
-        ending = asyncio.Event()
-        task = asyncio.create_task(self._keep(database, ending), name="slow questions")
-        try:
+
+        async def work() -> None:
+            await self.explain(database.reads)
+            await self.flush(database)
+
+        async with flushed(work, "slow questions", FLUSH_SECONDS, LAST_SECONDS):
             yield
-        finally:
-            ending.set()
-            await asyncio.wait([task], timeout=LAST_SECONDS)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def explain(self, leases: Leases) -> None:
         """Have some of the noted questions explained, where a connection is to be had that nobody wants."""
@@ -219,22 +213,6 @@ class SlowQuestions:
         for key, noted in taken.items():
             if noted.statement is not None and key not in self._noted:
                 self._noted[key] = Noted(statement=noted.statement)  # still to be explained
-
-    async def _keep(self, database: "Database", ending: asyncio.Event) -> None:
-        last = False
-        while not last:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(ending.wait(), FLUSH_SECONDS)
-            last = ending.is_set()
-            try:
-                await self.explain(database.reads)
-                await self.flush(database)
-                self._quiet = False
-            except Exception as error:  # noqa: BLE001  # whatever it is, noting goes on
-                if not self._quiet:  # once, until it works again
-                    reason = error.detail if isinstance(error, Problem) else type(error).__name__
-                    log.warning("slow questions can't be written down yet", reason=reason)
-                self._quiet = True
 
 
 async def _explained(leases: Leases, statement: Statement) -> str | None:

@@ -9,7 +9,7 @@ Numbers tell what is asked of the service and by how many, so they are not for e
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import cast
@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
+from service.background import beside
 from service.errors import Unavailable
 from service.http.measured import FAMILIES
 from service.http.scopes import METRICS, Declared, needs
@@ -57,13 +58,10 @@ class Metrics:
             return
         with _warning():
             await asyncio.to_thread(shared.open)
-        task = asyncio.create_task(self._keep(shared), name="metrics")
         try:
-            yield
+            async with beside(self._keep(shared), "metrics"):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             with _warning():
                 await asyncio.to_thread(shared.publish, gathered(self._sources), next(self._turns))
             shared.close()

@@ -5,24 +5,21 @@ the counts to a table every few seconds and once more at the end: they survive a
 bounded, whoever asks: in memory, in the table, and in the length of a shape; what finds no room is counted as just that.
 """
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
 from sqlalchemy import BigInteger, Column, DateTime, Table, Text, func, select, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.background import flushed
 from service.contract.path import Contract
 from service.contract.question import Question
 from service.contract.shape import Shape, shape_of
 from service.db import Database, Model
-from service.errors import Problem
 
 FLUSH_SECONDS = 5.0
 LAST_SECONDS = 3.0
@@ -75,7 +72,6 @@ DELETE FROM shelfmark_refusals WHERE last_at < clock_timestamp() - make_interval
   OFFSET CASE WHEN (SELECT count(*) FROM shelfmark_refusals WHERE shape <> :others) < :most THEN :most ELSE :kept END
 )
 """)
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +109,6 @@ class Ledger:
         self.refused: Counter[str] = Counter()
         self._counts: Counts = {}
         self._pruned_at = -PRUNE_SECONDS
-        self._quiet = False
 
     def count(self, contract: Contract, question: Question) -> None:
         """Count a refusal."""
@@ -125,19 +120,9 @@ class Ledger:
             shape = None
         self._counts[table, shape] = self._counts.get((table, shape), 0) + times
 
-    @asynccontextmanager
-    async def kept(self, database: Database) -> AsyncIterator[None]:
+    def kept(self, database: Database) -> AbstractAsyncContextManager[None]:
         """Write the counts down every few seconds for as long as the block lasts, and once more when it ends."""
-        ending = asyncio.Event()
-        task = asyncio.create_task(self._keep(database, ending), name="ledger")
-        try:
-            yield
-        finally:
-            ending.set()
-            await asyncio.wait([task], timeout=LAST_SECONDS)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return flushed(lambda: self.flush(database), "refused questions", FLUSH_SECONDS, LAST_SECONDS)
 
     async def flush(self, database: Database) -> None:
         """Add the counts to the table. Where that fails they are kept for the next time.
@@ -166,25 +151,6 @@ class Ledger:
         async with database.writing() as unit:
             limits = {"days": REMEMBERED_DAYS, "others": OTHERS, "most": ROWS_MOST, "kept": ROWS_KEPT}
             await unit.session.execute(PRUNE, limits)
-
-    async def _keep(self, database: Database, ending: asyncio.Event) -> None:
-        last = False
-        while not last:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(ending.wait(), FLUSH_SECONDS)
-            last = ending.is_set()
-            try:
-                await self.flush(database)
-                self._quiet = False
-            except Exception as error:  # noqa: BLE001  # whatever it is, counting goes on
-                if not self._quiet:  # once, until it works again
-                    log.warning("refused questions can't be written down yet", reason=_reason(error))
-                self._quiet = True
-
-
-def _reason(error: Exception) -> str:
-    said = error.orig if isinstance(error, DBAPIError) else error
-    return error.detail if isinstance(error, Problem) else str(said).partition("\n")[0]
 
 
 def _rows(counts: Counts) -> dict[str, object]:

@@ -18,7 +18,7 @@ from tests.migrations.standalone import Bystander
 TABLE = "CREATE TABLE books AS SELECT 1 AS year"
 KILL = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND query LIKE '%pg_stat_progress_create_index p%' AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND query LIKE '%pg_blocking_pids(l.pid)%' AND pid <> pg_backend_pid()
 """
 
 
