@@ -19,6 +19,7 @@ from service.settings import Settings, load
 from tests.fixtures.keys import SECRET
 from tests.waiting import until
 
+UNLIMITED = {"key_requests_per_second": 0, "address_requests_per_second": 0}
 SLEEP = text("SELECT pg_sleep(CAST(:seconds AS float8))")
 
 
@@ -45,7 +46,7 @@ class Inside:
 @asynccontextmanager
 async def inside(url: str, **given: object) -> AsyncIterator[Inside]:
     """A service that is ready, with `/sleep` to read for some seconds, by GET, or to write, by POST."""
-    settings = load(_env_file=None, database_url=url, secrets=SECRET, address_requests_per_second=0, **given)
+    settings = load(_env_file=None, database_url=url, secrets=SECRET, **UNLIMITED | given)
     app = sleeping(settings)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, loop="none", timeout_graceful_shutdown=5))
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listening:

@@ -10,6 +10,9 @@ from pathlib import Path
 from tests.fixtures.keys import SECRET
 from tests.fixtures.processes import SHELFMARK, Running, answers, running, until, unused_port
 
+UNLIMITED = {"SHELFMARK_KEY_REQUESTS_PER_SECOND": "0", "SHELFMARK_ADDRESS_REQUESTS_PER_SECOND": "0"}
+"""What is asked of a service here is what it can do, and a quick machine asks more than any one key may."""
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -42,12 +45,12 @@ def served(database_url: str, *, clock: str | None = None, **environment: str) -
         database_url: of a database that has been migrated.
         clock: by how much its clock is off, as `+1h`; needs faketime. What measures spans of time isn't: no clock that is set wrong
             makes seconds longer.
-        environment: settings.
+        environment: settings; by default no key and no address has a limit.
     """
     folder = Path(tempfile.mkdtemp(prefix="sm-", dir="/tmp"))
     port = unused_port()
     given = {"DATABASE_URL": database_url, "SHELFMARK_SECRETS": SECRET, "SHELFMARK_PORT": str(port), "DONT_FAKE_MONOTONIC": "1"}
-    given |= environment
+    given |= UNLIMITED | environment
     try:
         before = ("faketime", "-f", clock) if clock else ()
         with running(folder, *before, SHELFMARK, "serve", **given) as run:

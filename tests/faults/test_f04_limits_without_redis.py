@@ -125,14 +125,20 @@ async def _counted_again(client: AsyncClient, path: str, own_redis: OwnRedis) ->
     async with Redis.from_url(own_redis.url) as there:
         while time.monotonic() - began < SECONDS:
             try:
-                await there.flushall()
+                before = await _draws(there)
                 for _ in range(30):
                     await client.get(path)
-                if await there.keys("shelf:limit:*"):
+                if await _draws(there) > before:
                     return time.monotonic() - began
             except RedisError:
                 await asyncio.sleep(0.01)
     return float("inf")
+
+
+async def _draws(there: "Redis") -> int:
+    """How often Redis was asked for a slice. The keys themselves are gone as soon as what they count is earned again."""
+    told = await there.info("commandstats")
+    return sum(int(stats["calls"]) for name, stats in told.items() if name in {"cmdstat_eval", "cmdstat_evalsha"})
 
 
 @fault(

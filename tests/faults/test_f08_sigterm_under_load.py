@@ -76,7 +76,7 @@ async def calls(port: int, path: bytes, seen: Seen) -> None:
 )
 @pytest.mark.parametrize("processes", [pytest.param("1", id="one process"), pytest.param("2", id="two processes")])
 async def test_sigterm_under_load(processes: str, database_url: str, figures: Figures) -> None:
-    environment = {"WEB_CONCURRENCY": processes, "SHELFMARK_PUBLIC_READ": "books", "SHELFMARK_ADDRESS_REQUESTS_PER_SECOND": "0"}
+    environment = {"WEB_CONCURRENCY": processes, "SHELFMARK_PUBLIC_READ": "books"}
     with served(database_url, **environment) as serving:
         seen, began, ended, late = await _terminated(serving, database_url)
         code = serving.run.process.wait()

@@ -66,7 +66,7 @@ BODIES: dict[str, tuple[bytes, Callable[[], list[bytes]], set[int]]] = {
 @pytest.mark.parametrize("name", BODIES)
 async def test_monstrous_bodies(name: str, database_url: str, figures: Figures) -> None:
     head, parts, expected = BODIES[name]
-    with served(database_url, SHELFMARK_KEY_REQUESTS_PER_SECOND="0") as serving:
+    with served(database_url) as serving:
         await sent(serving.port, b"content-length: 2\r\n", lambda: [b"{}"])
         before = serving.resident_bytes()
         alone = await sent(serving.port, head, parts)
