@@ -19,6 +19,8 @@ from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess, multiprocess
 
+from service.cli.collecting import settle
+
 if TYPE_CHECKING:  # a new process imports this module before it answers the first one's question whether it lives
     from fastapi import FastAPI
 
@@ -55,6 +57,7 @@ class Draining(Server):
         self._loop = asyncio.get_running_loop()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         await super().startup(sockets)
+        settle()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections but those that clients think are taken, and answer what is in flight."""
