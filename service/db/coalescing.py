@@ -54,26 +54,35 @@ class Coalescing(Generic[K, V]):
         if not self._flights:
             self._fly(loop)
         elif self._stuck is None:
-            self._stuck = loop.call_at(self._since + STUCK_SECONDS, self._go_on, loop)
+            self._watch(loop)
         return answer
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look again when the statement that is under way has become old."""
+        self._stuck = loop.call_later(self._since + STUCK_SECONDS - monotonic(), self._go_on, loop)
 
     def _fly(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send a statement, for whoever waits when it has its connection. It is nobody's: no deadline, no cancellation."""
-        self._since = loop.time()
+        self._since = monotonic()
         task = loop.create_task(self._flown(), context=Context())
         self._flights.add(task)
         task.add_done_callback(self._flights.discard)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A statement takes long: who came after it gets another one."""
+        """Where a statement takes long, who came after it gets another one; a newer one is waited for."""
         self._stuck = None
-        if self._waiting and len(self._flights) < FLIGHTS_MOST:
+        if self._waiting and monotonic() - self._since < STUCK_SECONDS:
+            self._watch(loop)
+        elif self._waiting and len(self._flights) < FLIGHTS_MOST:
             self._fly(loop)
 
     async def _flown(self) -> None:
-        while self._waiting:
-            self._since = monotonic()
-            await self._together([])
+        try:
+            while self._waiting:
+                self._since = monotonic()
+                await self._together([])
+        finally:  # at once: a task's end is called back later, and whoever comes before that would wait for what is over
+            self._flights.discard(asyncio.current_task())
 
     async def _together(self, batch: list[tuple[K, "asyncio.Future[V | None]"]]) -> None:
         """Ask for the keys that wait."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from service.db import coalescing
 from service.db.coalescing import FLIGHTS_MOST, TOGETHER_MOST, Coalescing
 from service.errors import Overloaded, ValueRefused
 from tests.waiting import until
@@ -146,3 +147,12 @@ async def test_a_statement_that_hangs_holds_nobody_up_for_long(shelf: Shelf) -> 
     assert len(shelf.sent) == FLIGHTS_MOST
     shelf.answering.set()
     assert await asyncio.gather(stuck, *late) == [f"row {key}" for key in range(1, 10)]
+
+
+async def test_whoever_asks_right_after_waits_for_nothing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that is over is none to wait for, also before the loop knows that its task has ended."""
+    monkeypatch.setattr(coalescing, "STUCK_SECONDS", 60.0)
+    async with asyncio.timeout(10):
+        for key in range(3):
+            assert await shelf.reads.get(key) == f"row {key}"
+    assert shelf.sent == [[0], [1], [2]]
