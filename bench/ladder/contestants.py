@@ -85,6 +85,7 @@ OURS: dict[str, object] = {"prefix": "/v1", "cursors": True, "body": BODY.replac
 APPS = "bench.ladder.apps"
 CONTESTANTS = (
     Contestant("blog", "FastAPI + asyncpg pool + index, by hand", f"{APPS}.blog:app", everywhere=True),
+    Contestant("blog-typed", "the same, with return types, so that pydantic writes the JSON", f"{APPS}.blog:typed"),
     Contestant("blog-no-pool", "the same, a connection for each request", f"{APPS}.blog:without_pool", (W1, W2)),
     Contestant("blog-no-index", "the same, with a pool and no index", f"{APPS}.blog:without_index", (W1, W2), slow=True),
     Contestant("orm", "FastAPI + async ORM + response_model", f"{APPS}.orm:app"),
