@@ -28,6 +28,7 @@ from service.http.door import Bounding, Hosts, names_of
 from service.http.draining import Draining, Traffic
 from service.http.express import Express, Lanes
 from service.http.keyring import Keyring
+from service.http.layered import Layered
 from service.http.layers import Answering, Heading
 from service.http.leaving import Leaving, Watch
 from service.http.limits import Limiting, Limits
@@ -63,7 +64,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         SetupError: a setting is missing or a table can't be served.
     """
     loaded = given or settings.load()
-    app = FastAPI(
+    app = Layered(
         title="Shelfmark",
         version=version("shelfmark"),
         description=DESCRIPTION,

@@ -132,8 +132,11 @@ def sound(text: str) -> str:
     """
     if "\0" in text:
         raise ValueError("text can't hold the character U+0000")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("text can't hold half of a surrogate pair")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("text can't hold half of a surrogate pair") from None
     return text
 
 
@@ -169,6 +172,7 @@ def wire(of: types.TypeEngine[Any]) -> Wire | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def least_and_most(of: types.Integer) -> tuple[int, int]:
     """The range of an integer type."""
     bits = next(BITS[kind] for kind in (types.SmallInteger, types.BigInteger, types.Integer) if isinstance(of, kind))

@@ -3,12 +3,29 @@
 from collections.abc import Sequence
 from typing import Any
 
+from starlette.types import Message, Receive
+
 from service.db import Model, surface
 from service.db.fitting import misfit
 from service.errors import InvalidBody
 from service.http.schema import Schema
 
 TOLD = 20
+
+
+async def taken(receive: Receive) -> tuple[bytes | None, Receive]:
+    """The body of a request, None where its client left before it was there; and what gives its messages once more."""
+    messages: list[Message] = []
+    while not messages or messages[-1].get("more_body"):
+        messages.append(await receive())
+
+    given = iter(messages)
+
+    async def again() -> Message:
+        return next(given, None) or await receive()
+
+    whole = messages[-1]["type"] == "http.request"
+    return (b"".join(message.get("body", b"") for message in messages) if whole else None), again
 
 
 def values_of(model: type[Model], body: Schema) -> dict[str, Any]:

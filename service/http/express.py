@@ -1,12 +1,14 @@
-"""The express lane: GETs of tables, answered inside the last layer and before FastAPI's router.
+"""The express lane: lists, rows and new rows of tables, answered inside the last layer and before FastAPI's router.
 
-Routing, dependencies and the response of a framework cost more than the rest of a read. So a GET that a table's own list or row
-route would answer, and that `reading.py` can, is answered here; all else goes on to FastAPI, where the routes stay declared.
-Answers are the same bytes and headers either way, and every layer around has seen the request. A route is left to FastAPI where
-somebody has given it more to do: a dependency, an override, a response class, another route before it, a shape that Python works
-out.
+Routing, dependencies and the response of a framework cost more than the rest of a read, or of a write that is one statement. So a
+GET that a table's own list or row route would answer, and that `reading.py` can, is answered here, and so is a POST that adds a
+row and needs no unit of work; all else goes on to FastAPI, where the routes stay declared: a body that isn't right, too, so that
+one place says what is wrong with it. Answers are the same bytes and headers either way, and every layer around has seen the
+request. A route is left to FastAPI where somebody has given it more to do: a dependency, an override, a response class, another
+route before it, a shape that Python works out.
 """
 
+import json
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +19,18 @@ from fastapi.datastructures import DefaultPlaceholder
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.http.bodies import taken
 from service.http.callers import caller_of
 from service.http.layers import HEADED
 from service.http.reading import Answer, Reader
 from service.http.requests import ANSWERS, EXPRESS, Answers
+from service.http.schema import Schema
 from service.http.scopes import Needed, needed
-from service.http.table import LANED, Table
+from service.http.table import LANED, TAKES, Table
 
-LENGTH, KIND = b"content-length", (b"content-type", b"application/json")
+JSON = b"application/json"
+LENGTH, KIND = b"content-length", (b"content-type", JSON)
+ONCE = b"idempotency-key"
 log = structlog.get_logger(__name__)
 
 
@@ -37,6 +43,7 @@ class Lane:
         needed: the scope that it needs.
         answers: where what it answers is counted.
         heads: the same, of answers to HEAD.
+        takes: what a body must be, where one is sent.
     """
 
     route: Any
@@ -44,6 +51,7 @@ class Lane:
     needed: Needed
     answers: Answers
     heads: Answers
+    takes: type[Schema] | None = None
 
 
 class Lanes:
@@ -52,11 +60,13 @@ class Lanes:
     Attributes:
         lists: path -> the list that it answers.
         rows: path before the key -> the row that is answered there.
+        creates: path -> where a row is added.
     """
 
     def __init__(self) -> None:
         self.lists: dict[str, Lane] = {}
         self.rows: dict[str, Lane] = {}
+        self.creates: dict[str, Lane] = {}
         self._found = False
 
     def find(self, app: FastAPI) -> None:
@@ -64,22 +74,28 @@ class Lanes:
         if self._found:
             return
         self._found = True
-        before: list[Any] = []
-        for route in _routes(app):
-            table: Table | None = getattr(route.endpoint, LANED, None)
-            if table is not None:
-                self._add(table, route, before, app.state)
-            before.append(route)
+        for method in ("GET", "POST"):
+            before: list[Any] = []
+            for route in _routes(app, method):
+                table: Table | None = getattr(route.endpoint, LANED, None)
+                if table is not None:
+                    self._add(table, route, method, before, app.state)
+                before.append(route)
 
-    def _add(self, table: Table, route: Any, before: list[Any], state: State) -> None:
-        reason = table.reader_of(state.service).missing or _more(route) or _shadowed(route, before)
+    def _add(self, table: Table, route: Any, method: str, before: list[Any], state: State) -> None:
+        service = state.service
+        lacking = table.reader_of(service).missing if method == "GET" else table.writer_of(service).missing("create")
+        reason = lacking or _more(route) or _shadowed(route, before)
         if reason:
-            log.info("a route is answered by FastAPI, not by the express lane", route=route.path, reason=reason)
+            log.info("a route is answered by FastAPI, not by the express lane", method=method, route=route.path, reason=reason)
             return
-        counted = [state.requests.of(route.path, method, EXPRESS) for method in ("GET", "HEAD")]
-        lane = Lane(route, table, needed(table.of.contract.table, "GET"), *counted)
+        answers, heads = [state.requests.of(route.path, counted, EXPRESS) for counted in (method, "HEAD")]
+        takes = getattr(route.endpoint, TAKES, None)
+        lane = Lane(route, table, needed(table.of.contract.table, method), answers, heads, takes)
         path, _, last = route.path.rpartition("/")
-        if last.startswith("{"):
+        if method == "POST":
+            self.creates[route.path] = lane
+        elif last.startswith("{"):
             self.rows[path] = lane
         else:
             self.lists[route.path] = lane
@@ -98,9 +114,11 @@ class Express:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request on, or answer it."""
-        if scope["type"] == "http" and scope["method"] == "GET" and not scope["app"].dependency_overrides:
-            lanes, path = self._lanes, scope["path"]
-            lanes.find(scope["app"])
+        if scope["type"] != "http" or scope["app"].dependency_overrides:
+            return self.app(scope, receive, send)
+        lanes, path = self._lanes, scope["path"]
+        lanes.find(scope["app"])
+        if scope["method"] == "GET":
             lane = lanes.lists.get(path)
             if lane is not None:
                 return self._list(lane, scope, receive, send)
@@ -108,6 +126,10 @@ class Express:
             lane = lanes.rows.get(before)
             if lane is not None:
                 return self._row(lane, key, scope, receive, send)
+        elif scope["method"] == "POST":
+            lane = lanes.creates.get(path)
+            if lane is not None and lane.takes is not None and _plain(scope):
+                return self._create(lane, lane.takes, scope, receive, send)
         return self.app(scope, receive, send)
 
     async def _list(self, lane: Lane, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,6 +143,16 @@ class Express:
         if self._enter(lane, scope):
             answer = await self._reader(lane, scope).single(key, scope["query_string"])
         await self._leave(answer, scope, receive, send)
+
+    async def _create(self, lane: Lane, takes: type[Schema], scope: Scope, receive: Receive, send: Send) -> None:
+        answer = None
+        if self._enter(lane, scope):
+            body, receive = await taken(receive)
+            given = _understood(takes, body)
+            if given is not None:
+                values = lane.table.placed(caller_of(scope), given)
+                answer = await lane.table.insert(scope["app"].state.service, scope["path"], values)
+        await self._leave(answer, scope, receive, send, 201)
 
     def _reader(self, lane: Lane, scope: Scope) -> Reader:
         return lane.table.reader_of(scope["app"].state.service)
@@ -137,23 +169,37 @@ class Express:
         lane.needed.check(caller)
         return not caller.within
 
-    async def _leave(self, answer: Answer | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _leave(self, answer: Answer | None, scope: Scope, receive: Receive, send: Send, status: int = 200) -> None:
         if answer is None:
             del scope["route"], scope["state"][ANSWERS]
             await self.app(scope, receive, send)
             return
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
         headers += [(LENGTH, b"%d" % len(answer.body)), KIND]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
 
-def _routes(app: FastAPI) -> Iterator[Any]:
-    """Every route that answers GET, in the order in which they are tried; those of included routers with their whole paths."""
+def _plain(scope: Scope) -> bool:
+    """Whether a POST is JSON, and no more."""
+    fields = scope["state"]["fields"]
+    return ONCE not in fields and fields.get(KIND[0], b"").partition(b";")[0] == JSON
+
+
+def _understood(takes: type[Schema], body: bytes | None) -> Schema | None:
+    """What a body says, read as FastAPI reads it; None where that goes wrong."""
+    try:
+        return takes.model_validate(json.loads(body or b""))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _routes(app: FastAPI, method: str) -> Iterator[Any]:
+    """Every route that answers a method, in the order in which they are tried; those of included routers with their whole paths."""
     for route in app.routes:
         inner = getattr(route, "effective_route_contexts", None)
         for one in inner() if inner else [route]:
-            if "GET" in (getattr(one, "methods", None) or ()):
+            if method in (getattr(one, "methods", None) or ()):
                 yield one
 
 

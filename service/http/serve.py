@@ -37,7 +37,7 @@ from service.http.route import Route
 from service.http.schema import Schema, partial
 from service.http.scopes import DOCS, minds_rows, needs
 from service.http.showing import Showing
-from service.http.table import LANED, Table, answered
+from service.http.table import LANED, TAKES, Table, answered
 
 BUSY = (IndexNotReady, Overloaded, TimedOut, Unavailable)
 READ = responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
@@ -166,6 +166,9 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
     async def create(request: Request, body: write) -> Response:  # type: ignore[valid-type]
         """Create a row. It is committed before this is answered; the answer is what is stored."""
         return await table.create(request, body)
+
+    setattr(create, LANED, table)
+    setattr(create, TAKES, write)
 
     @router.post(
         ":batch",

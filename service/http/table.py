@@ -20,16 +20,18 @@ from service.errors import InvalidBody, NotServed, SetupError
 from service.http import openapi
 from service.http.asking import Asking, ask, ask_members, fingerprint, invalid, parameters_of
 from service.http.bodies import rows_of, values_of
-from service.http.callers import caller_of
+from service.http.callers import Caller, caller_of
 from service.http.confining import Confining, Rows, missing
-from service.http.reading import Reader, link, opened, sealed
+from service.http.reading import Answer, Reader, link, opened, sealed
 from service.http.schema import Schema
 from service.http.showing import Showing
 from service.http.uses import Service, service_of
 from service.http.writing import Writer
 
 LANED = "__laned__"
-"""Where the endpoint of a route says which table it lists or reads a row of, for the express lane."""
+"""Where the endpoint of a route says which table it lists, reads a row of or adds one to, for the express lane."""
+TAKES = "__takes__"
+"""Where an endpoint that adds a row says what a body must be."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,10 @@ class Table:
 
     def writer(self, request: Request) -> Writer:
         """What writes the table for the application, where one statement is enough."""
-        service = service_of(request)
+        return self.writer_of(service_of(request))
+
+    def writer_of(self, service: Service) -> Writer:
+        """What writes the table for a service."""
         name = self.of.contract.table
         found = service.writers.get(name)
         if found is None:
@@ -188,12 +193,35 @@ class Table:
 
     async def create(self, request: Request, body: Schema) -> Response:
         """Insert a row."""
-        values = self.seen(request).placed(values_of(self.repository.model, body), self.of.primary)
-        made = await self.writer(request).create(values)
+        values = self.placed(caller_of(request.scope), body)
+        made = await self.insert(service_of(request), request.url.path, values)
         if made:
-            return Response(made[1], 201, {"Location": _place(request, made[0])}, "application/json")
+            return Response(made.body, 201, made.headers, "application/json")
         row = await self.rows(request).create(**values)
-        return answered(self.showing.row(row), 201, {"Location": _place(request, getattr(row, self.of.primary))})
+        return answered(self.showing.row(row), 201, _place(request.url.path, getattr(row, self.of.primary)))
+
+    def placed(self, caller: Caller, body: Schema) -> dict[str, Any]:
+        """The values of a new row, as far as they are sent, among the rows that a caller may write.
+
+        Raises:
+            InvalidBody: values that don't fit their columns.
+            Forbidden: it wouldn't be one of those rows.
+        """
+        return self.confining.rows(caller, "POST").placed(values_of(self.repository.model, body), self.of.primary)
+
+    async def insert(self, service: Service, path: str, values: Mapping[str, Any]) -> Answer | None:
+        """Insert a row by one statement, and answer it; None where that takes a unit of work.
+
+        Args:
+            service: what writes.
+            path: of the URL to which the row was sent.
+            values: of the row.
+
+        Raises:
+            Problem: the database refuses a value, or is away, busy or slow.
+        """
+        made = await self.writer_of(service).create(values)
+        return Answer(made[1].encode(), _place(path, made[0])) if made else None
 
     async def batch(self, request: Request, bodies: Sequence[Schema]) -> Response:
         """Insert rows, all or none."""
@@ -254,9 +282,9 @@ async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: 
     return {"value": value, "exact": exact}
 
 
-def _place(request: Request, key: Any) -> str:
-    """Where a row is that was created."""
-    return f"{request.url.path}/{quote(str(key), safe='')}"
+def _place(path: str, key: Any) -> dict[str, str]:
+    """Where a row is that was created: the header that says so."""
+    return {"Location": f"{path}/{quote(str(key), safe='')}"}
 
 
 def answered(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

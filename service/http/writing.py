@@ -10,9 +10,6 @@ from service.db.writing import KEY, Writing
 from service.http.confining import missing
 from service.http.showing import Showing
 
-Refused = None
-"""The answer of a write that can't be made here."""
-
 
 class Writer:
     """Writes one table for one application.
@@ -29,6 +26,14 @@ class Writer:
         dialect = database.writes.engine.dialect
         self._writing = Writing(surface(repository.model), showing.members, dialect) if showing.plain else None
 
+    def missing(self, method: str) -> str | None:
+        """Why a write always takes a unit of work; None where one statement may be enough."""
+        if self._writing is None:
+            return f"{self._of.contract.table} is shown in a way that is worked out in Python"
+        if getattr(self._repository, method) is not getattr(Repository, method):
+            return f"{self._repository.__name__} has a way of its own to {method}"
+        return None
+
     async def create(self, values: Mapping[str, Any]) -> tuple[Any, str] | None:
         """Insert a row: its key and the row as JSON; None where it has to be a unit of work.
 
@@ -38,7 +43,7 @@ class Writer:
         writing = self._able("create")
         statement = writing and writing.create(tuple(values), note=bool(self._database.outbox))
         if not statement:
-            return Refused
+            return None
         (record,) = await self._database.write(statement.sql, statement.arguments(values))
         key, data = statement.result(record)
         return key, data
@@ -75,5 +80,4 @@ class Writer:
 
     def _able(self, method: str) -> Writing | None:
         """What writes, if nothing else has to be done and the repository doesn't do it in its own way."""
-        own = getattr(self._repository, method) is not getattr(Repository, method)
-        return None if own or not self._database.plain else self._writing
+        return self._writing if self._database.plain and self.missing(method) is None else None

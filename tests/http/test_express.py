@@ -1,5 +1,6 @@
 """The express lane answers as the routes do, byte by byte; what it can't answer goes on to them."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,11 +16,13 @@ from service.app import create_app
 from service.contract.served import served
 from service.db import Database, Surface
 from service.db.bound import Bound
+from service.db.unit import Unit
 from service.http.serve import Routes, serve
 from service.plans.questions import questions
 from service.settings import Settings
-from service.tables.books import BookRead, Books
+from service.tables.books import BookRead, Books, BookWrite
 from tests.db.kinds import KindRead, Kinds
+from tests.factories.authors import AuthorFactory
 from tests.factories.books import BookFactory
 from tests.fixtures.application import client_of
 from tests.fixtures.asking import parameters
@@ -177,17 +180,127 @@ async def test_a_confined_key_sees_its_rows_only(settings: Settings, database: B
         assert (await same(clients, "/v1/loans?member_id=2")).status_code == 403
 
 
-def reasons(app: FastAPI) -> dict[str, str]:
+async def _added(client: AsyncClient, **sent: Any) -> Response:
+    """What comes of a POST; the row is taken away again, so that another one may have its name."""
+    answer = await client.post("/v1/authors", **sent)
+    if answer.status_code == 201:
+        assert (await client.delete(answer.headers["location"])).status_code == 204
+    return answer
+
+
+async def added_alike(clients: list[AsyncClient], **sent: Any) -> Response:
+    """A new author, or a refusal, that is the same from both but for the key."""
+    fast, plain = [await _added(client, **sent) for client in clients]
+    if fast.status_code != 201:
+        assert told(fast) == told(plain)
+        return fast
+    rows = [answer.json() for answer in (fast, plain)]
+    for answer, row in zip((fast, plain), rows, strict=True):
+        assert answer.headers["location"] == f"/v1/authors/{row.pop('id')}"
+    assert rows[0] == rows[1]
+    assert [fast.status_code, *fast.headers] == [plain.status_code, *plain.headers]
+    return fast
+
+
+BODIES: tuple[tuple[dict[str, Any], int], ...] = (
+    ({"json": {"name": "Ada"}}, 201),
+    ({"json": {"name": 'Zoë "Q" \\ 😀'}}, 201),
+    ({"json": {"name": "Ada"}, "params": {"name": "Bo"}}, 201),
+    ({"content": b'{"name": "A", "name": "B"}', "headers": {"content-type": "application/json; charset=utf-8"}}, 201),
+    ({"content": b'{"name": "Ada"}', "headers": {"content-type": "Application/JSON"}}, 201),
+    ({"content": '{"name": "Ada"}'.encode("utf-16"), "headers": {"content-type": "application/json"}}, 201),
+    ({"json": {"name": "Ada"}, "headers": {"idempotency-key": ""}}, 422),
+    ({"json": {}}, 422),
+    ({"json": {"name": None}}, 422),
+    ({"json": {"name": 7}}, 422),
+    ({"json": {"name": "Ada", "more": 1}}, 422),
+    ({"json": {"name": "\0"}}, 422),
+    ({"content": b'{"name": "\\ud800"}', "headers": {"content-type": "application/json"}}, 422),
+    ({"json": ["Ada"]}, 422),
+    ({"json": None}, 422),
+    ({"content": b"", "headers": {"content-type": "application/json"}}, 422),
+    ({"content": b'{"name": ', "headers": {"content-type": "application/json"}}, 400),
+    ({"content": b"[" * 5000, "headers": {"content-type": "application/json"}}, 400),
+    ({"content": b"\xff", "headers": {"content-type": "application/json"}}, 400),
+    ({"content": b'{"name": "Ada"}'}, 415),
+    ({"content": b'{"name": "Ada"}', "headers": {"content-type": "text/plain"}}, 415),
+    ({"content": b"x", "headers": {"content-type": "application/json", "content-encoding": "gzip"}}, 415),
+)
+
+
+async def test_a_new_row_is_answered_alike(settings: Settings, database: Bound) -> None:
+    async with both(settings, database) as clients:
+        for sent, status in BODIES:
+            assert (await added_alike(clients, **sent)).status_code == status, sent
+        large = b" " * (settings.body_bytes_most + 1)
+        assert (await added_alike(clients, content=large, headers={"content-type": "application/json"})).status_code == 413
+
+
+async def test_what_the_database_refuses_is_answered_alike(settings: Settings, database: Bound) -> None:
+    author = await AuthorFactory.create()
+    async with both(settings, database) as clients:
+        assert (await added_alike(clients, json={"name": author.name})).status_code == 409
+
+
+async def test_a_body_in_parts_is_whole_wherever_it_ends_up(settings: Settings, database: Bound) -> None:
+    """What the lane has read of it is there for FastAPI, too."""
+
+    async def parts(whole: bytes) -> AsyncIterator[bytes]:
+        for at in range(len(whole)):
+            yield whole[at : at + 1]
+
+    kind = {"content-type": "application/json"}
+    async with both(settings, database) as clients:
+        for whole, status in ((b'{"name": "Ada"}', 201), (b'{"name": 7}', 422)):
+            answers = [await _added(client, content=parts(whole), headers=kind) for client in clients]
+            assert [answer.status_code for answer in answers] == [status] * 2
+
+
+async def test_a_write_needs_its_scope(settings: Settings, database: Bound) -> None:
+    tokens = [await granted(database, "authors:write"), await granted(database, "authors:read"), "shelf_wrong"]
+    async with both(settings, database) as clients:
+        for headers, status in zip([*map(bearer, tokens), {}], (201, 403, 401, 401), strict=True):
+            for client in clients:
+                client.headers.pop("authorization", None)
+                client.headers.update(headers)
+            assert (await added_alike(clients, json={"name": "Ada"})).status_code == status
+
+
+async def test_a_confined_key_adds_its_own_rows_only(settings: Settings, database: Bound) -> None:
+    token = await granted(database, "authors:write", within={"member_id": "1"})
+    async with both(settings, database) as clients:
+        for client in clients:
+            client.headers.update(bearer(token))
+        assert (await added_alike(clients, json={"name": "Ada"})).status_code == 403
+
+
+async def test_a_write_with_a_hook_is_a_unit_of_work(app: FastAPI, client: AsyncClient, database: Bound) -> None:
+    """The lane has read the body by then; it is written once all the same."""
+    seen: list[Unit] = []
+
+    async def look(unit: Unit) -> None:
+        seen.append(unit)
+
+    database.before_commit.append(look)
+    answer = await client.post("/v1/authors", json={"name": "Ada"})
+    database.before_commit.clear()
+    assert (answer.status_code, len(seen)) == (201, 1)
+    assert answer.json()["name"] == "Ada"
+
+
+def reasons(app: FastAPI, *methods: str) -> dict[str, str]:
     """What isn't laned, and why."""
     with capture_logs() as logs:
         app.state.lanes.find(app)
-    return {line["route"]: line["reason"] for line in logs if "express lane" in line["event"]}
+    told = [line for line in logs if "express lane" in line["event"]]
+    return {line["route"]: line["reason"] for line in told if line["method"] in (methods or {"GET"})}
 
 
 def test_every_table_of_the_library_is_laned(app: FastAPI) -> None:
-    assert reasons(app) == {}
+    assert reasons(app, "GET", "POST") == {"/v1/copies": "Copies has a way of its own to create"}
     paths = {f"/v1{router.prefix}" for router in schema.routers()}
     assert (app.state.lanes.lists.keys(), app.state.lanes.rows.keys()) == (paths, paths)
+    assert {"/v1/authors", "/v1/books"} <= app.state.lanes.creates.keys() < paths
 
 
 class Shown(BookRead):
@@ -210,7 +323,7 @@ def nothing() -> None:
 
 
 def test_a_route_with_more_to_do_is_left_to_fastapi(app: FastAPI) -> None:
-    plain = serve(Books, at="/books", read=BookRead)
+    plain = serve(Books, at="/books", read=BookRead, write=BookWrite)
     added(app, plain, "/depending", dependencies=[Depends(nothing)])
     added(app, plain, "/otherwise", default_response_class=JSONResponse)
     added(app, serve(Kinds, at="/kinds", read=KindRead), "/typed")
@@ -221,6 +334,7 @@ def test_a_route_with_more_to_do_is_left_to_fastapi(app: FastAPI) -> None:
     assert found["/depending/books"] == found["/depending/books/{id}"] == "it has a dependency"
     assert found["/otherwise/books"] == "it has a response class of its own"
     assert "of a type that PostgreSQL doesn't write" in found["/typed/kinds"]
+    assert not [path for path in app.state.lanes.creates if path.startswith(("/depending", "/otherwise", "/typed"))]
     assert found["/shadowed/books/{id}"] == "/shadowed/books/newest comes before it"
     assert "/shadowed/books" not in found
     assert "/shadowed/books" in app.state.lanes.lists
@@ -248,3 +362,16 @@ async def test_a_row_costs_one_statement_and_so_does_a_list(client: AsyncClient,
         queries.clear()
         assert (await client.get(url)).status_code == 200
         assert len(queries) == 1
+
+
+async def test_a_new_row_costs_one_statement(client: AsyncClient, queries: Queries) -> None:
+    assert (await client.post("/v1/authors", json={"name": "Ada"})).status_code == 201
+    assert len(queries) == 1
+
+
+async def test_answers_are_counted_by_their_lane(client: AsyncClient) -> None:
+    await client.post("/v1/authors", json={"name": "Ada"})
+    await client.post("/v1/authors", json={"name": 7})
+    told = (await client.get("/metrics")).text
+    found = re.findall(r'^shelfmark_requests_total{lane="(.*?)",method="POST",.*status="(.*?)"}', told, re.MULTILINE)
+    assert found == [("express", "2xx"), ("routes", "4xx")]
