@@ -1,8 +1,10 @@
 """What a client sent becomes values for the database: each held against its column first, so that a refusal names the member."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from sqlalchemy.types import TypeEngine
 from starlette.types import Message, Receive
 
 from service.db import Model, surface
@@ -67,6 +69,12 @@ def refuse(errors: list[dict[str, str]]) -> None:
 
 
 def _misfits(model: type[Model], values: dict[str, Any]) -> list[tuple[str, str]]:
-    of = surface(model)
-    checked = ((name, misfit(of.type_of(name), value)) for name, value in values.items() if name in of.expressions)
+    types = _types(model)
+    checked = [(name, misfit(types[name], value)) for name, value in values.items() if name in types]
     return [(name, wrong) for name, wrong in checked if wrong]
+
+
+@cache
+def _types(model: type[Model]) -> Mapping[str, TypeEngine[Any]]:
+    """Name -> column type, of what clients may name."""
+    return {name: expression.type for name, expression in surface(model).expressions.items()}
