@@ -38,7 +38,8 @@ WARM_SECONDS = 1
 FASTCRUD = "fastcrud"
 NO_FASTCRUD = (
     "fastcrud is left out: it is not installed. Give it an environment of its own, so that the lock stays as it is:\n"
-    "  python3.11 -m venv /tmp/ladder && /tmp/ladder/bin/pip install -r requirements.lock fastcrud\n"
+    "  python3.11 -m venv /tmp/ladder\n"
+    "  /tmp/ladder/bin/pip install -r requirements.lock && /tmp/ladder/bin/pip install fastcrud\n"
     "  and name it: --fastcrud-python /tmp/ladder/bin/python"
 )
 Told = Callable[[str], None]
