@@ -6,14 +6,38 @@ new one takes up to two old ones with it, so the table holds about a day's worth
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Column, DateTime, Index, LargeBinary, SmallInteger, Table, bindparam, func, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    DateTime,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.selectable import CTE
 
+from service.db.faults import driver_error
 from service.db.model import Model
+from service.db.rendering import constant
 
 HOURS = 24
+RUNNING = "The first request with this Idempotency-Key still runs. Send it again in a moment."
 ID_BYTES = 32
 
 answers = Table(
@@ -48,6 +72,33 @@ ON CONFLICT (id) DO UPDATE SET asked = excluded.asked, status = excluded.status,
 """).bindparams(bindparam("headers", type_=JSONB))
 
 
+IDENTITY, NUMBER, ASKED, PLACE = "__identity", "__number", "__asked", "__place"
+"""The names of what a statement takes that keeps its own answer: no column's."""
+A_DAY: ColumnElement[Any] = literal_column(f"interval '{HOURS} hours'")
+CREATED = 201
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What is to be done at most once.
+
+    Attributes:
+        identity: 32 bytes, the hash of who asks, of what, and under which key.
+        asked: hash of the request, by which the same key under another request is told apart.
+    """
+
+    identity: bytes
+    asked: bytes
+
+    def values(self, place: str) -> dict[str, Any]:
+        """What `unanswered` and `answering` take.
+
+        Args:
+            place: what stands before the key in a new row's Location.
+        """
+        return {IDENTITY: self.identity, NUMBER: number_of(self.identity), ASKED: self.asked, PLACE: place}
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a request was answered with.
@@ -70,8 +121,12 @@ async def lock(session: AsyncSession, identity: bytes) -> bool:
         session: of the unit of work that is going to write.
         identity: 32 bytes, the hash of who asked, of what, and under which key.
     """
-    number = int.from_bytes(identity[:8], signed=True)
-    return bool(await session.scalar(LOCK, {"number": number}))
+    return bool(await session.scalar(LOCK, {"number": number_of(identity)}))
+
+
+def number_of(identity: bytes) -> int:
+    """The number of the lock of an idempotency key."""
+    return int.from_bytes(identity[:8], signed=True)
 
 
 async def find(session: AsyncSession, identity: bytes) -> Answer | None:
@@ -84,3 +139,35 @@ async def keep(session: AsyncSession, identity: bytes, answer: Answer) -> None:
     """Keep an answer, in the transaction of what it tells."""
     values = {"id": identity, "asked": answer.asked, "status": answer.status, "headers": dict(answer.headers), "body": answer.body}
     await session.execute(KEEP, values)
+
+
+def unanswered() -> ColumnElement[bool]:
+    """The condition of a statement that is to be done once: nobody else is at it, and no answer is kept.
+
+    An answer that is kept while the statement runs is not seen. Then `answering` fails, and all of the statement with it.
+    """
+    kept = exists().where(answers.c.id == bindparam(IDENTITY), answers.c.answered_at > func.clock_timestamp() - A_DAY)
+    return func.pg_try_advisory_xact_lock(bindparam(NUMBER, type_=BigInteger)) & ~kept
+
+
+def answering(written: CTE) -> list[CTE]:
+    """The parts of a statement that keep the answer of another part of it, and take up to two old ones away.
+
+    Args:
+        written: gives the new row's primary key as `key`, an integer or a UUID, and the row as JSON as `data`.
+    """
+    is_old = answers.c.answered_at < func.clock_timestamp() - A_DAY
+    oldest = select(answers.c.id).where(is_old, answers.c.id != bindparam(IDENTITY)).order_by(answers.c.answered_at)
+    old = delete(answers).where(answers.c.id.in_(oldest.limit(literal_column("2")).with_for_update(skip_locked=True))).cte("old")
+    place = bindparam(PLACE, type_=Text).concat(cast(written.c.key, Text))
+    headers = func.jsonb_build_object(constant("content-type"), constant("application/json"), constant("location"), place)
+    body = func.convert_to(written.c.data, constant("UTF8"))
+    rows = select(
+        bindparam(IDENTITY, type_=LargeBinary), bindparam(ASKED, type_=LargeBinary), literal_column(str(CREATED)), headers, body
+    ).select_from(written)
+    return [old, insert(answers).from_select(["id", "asked", "status", "headers", "body"], rows).cte("kept")]
+
+
+def stands(error: BaseException) -> bool:
+    """Whether a statement failed because an answer was kept meanwhile."""
+    return getattr(driver_error(error.__cause__ or error), "table_name", None) == answers.name

@@ -1,4 +1,4 @@
-"""Writes that are one statement and, by themselves, a transaction: the row, what is noted of it, and the row as JSON.
+"""Writes that are one statement and, by themselves, a transaction: the row, what is noted of it, its answer, the row as JSON.
 
 A unit of work is at least three round trips: begin, write, commit. One statement under autocommit is one, and as safe: it stands or
 it doesn't. Whatever has more to do (hooks, a repository's own way of writing, values that SQLAlchemy makes in Python, a unit of
@@ -8,8 +8,10 @@ work around it) stays a unit of work.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Delete, Dialect, Insert, Select, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Delete, Dialect, Insert, Integer, Select, Update, Uuid, bindparam, delete, insert, select, update
+from sqlalchemy.sql.selectable import CTE
 
+from service.db.answers import answering, unanswered
 from service.db.outbox import What, noted
 from service.db.reading import Compiled, compiled
 from service.db.rendering import row
@@ -31,11 +33,32 @@ class Writing:
 
     def __init__(self, of: Surface, columns: tuple[str, ...], dialect: Dialect) -> None:
         self._of, self._columns, self._dialect = of, columns, dialect
-        self._made: dict[tuple[What, bool, tuple[str, ...]], Compiled | None] = {}
+        self._made: dict[tuple[str, bool, tuple[str, ...]], Compiled | None] = {}
 
     def create(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
         """An INSERT that gives `key` and `data`, the row as JSON; None where it can't be one statement."""
         return self._statement("created", note, names, self._insert)
+
+    def create_once(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
+        """The same, which also keeps its answer: see `answers.Once.values`.
+
+        It gives nothing where the answer is kept already, and fails where that was done meanwhile.
+        """
+        shape = ("once", note, names)
+        if shape not in self._made:
+            self._made[shape] = self._once(names, note=note)
+        return self._made[shape]
+
+    def _once(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
+        made = self._insert(names)
+        if made is None or not names or self._prepares(made) or not isinstance(self._primary.type, Integer | Uuid):
+            return None
+        values = self._values(names)
+        once = select(*(values[name] for name in names)).where(unanswered())
+        data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
+        assert data is not None  # noqa: S101  # or nothing had been made of it above
+        written = insert(self._of.model).from_select(names, once).returning(self._primary.label("key"), data.label("data"))
+        return self._compiled(written, "created", note, answering)
 
     def change(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
         """An UPDATE of the row whose key is bound as `KEY`, that gives `key`."""
@@ -84,9 +107,10 @@ class Writing:
         made: Any = statement.compile(dialect=self._dialect)
         return bool(made.insert_prefetch or made.update_prefetch)
 
-    def _compiled(self, statement: Statement, what: What, note: bool) -> Compiled:
-        if not note:
+    def _compiled(self, statement: Statement, what: What, note: bool, more: Callable[[CTE], list[CTE]] | None = None) -> Compiled:
+        if not note and more is None:
             return compiled(statement, self._dialect)
         written = statement.cte("written")
-        whole: Select[Any] = select(*written.c).add_cte(noted(written, self._of.contract.table, what))
+        parts = [*([noted(written, self._of.contract.table, what)] if note else []), *(more(written) if more else [])]
+        whole: Select[Any] = select(*written.c).add_cte(*parts)
         return compiled(whole, self._dialect)

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.bodies import taken
 from service.http.callers import caller_of
+from service.http.idempotency import what_once
 from service.http.layers import HEADED
 from service.http.reading import Answer, Reader
 from service.http.requests import ANSWERS, EXPRESS, Answers
@@ -30,7 +31,6 @@ from service.http.table import LANED, TAKES, Table
 
 JSON = b"application/json"
 LENGTH, KIND = b"content-length", (b"content-type", JSON)
-ONCE = b"idempotency-key"
 log = structlog.get_logger(__name__)
 
 
@@ -128,7 +128,7 @@ class Express:
                 return self._row(lane, key, scope, receive, send)
         elif scope["method"] == "POST":
             lane = lanes.creates.get(path)
-            if lane is not None and lane.takes is not None and _plain(scope):
+            if lane is not None and lane.takes is not None and _is_json(scope):
                 return self._create(lane, lane.takes, scope, receive, send)
         return self.app(scope, receive, send)
 
@@ -149,9 +149,9 @@ class Express:
         if self._enter(lane, scope):
             body, receive = await taken(receive)
             given = _understood(takes, body)
-            if given is not None:
-                values = lane.table.placed(caller_of(scope), given)
-                answer = await lane.table.insert(scope["app"].state.service, scope["path"], values)
+            if given is not None and body is not None:
+                once, values = what_once(scope, body), lane.table.placed(caller_of(scope), given)
+                answer = await lane.table.insert(scope["app"].state.service, scope["path"], values, once)
         await self._leave(answer, scope, receive, send, 201)
 
     def _reader(self, lane: Lane, scope: Scope) -> Reader:
@@ -180,10 +180,10 @@ class Express:
         await send({"type": "http.response.body", "body": answer.body})
 
 
-def _plain(scope: Scope) -> bool:
-    """Whether a POST is JSON, and no more."""
-    fields = scope["state"]["fields"]
-    return ONCE not in fields and fields.get(KIND[0], b"").partition(b";")[0] == JSON
+def _is_json(scope: Scope) -> bool:
+    """Whether a body is said to be JSON."""
+    kind: bytes = scope["state"]["fields"].get(KIND[0], b"")
+    return kind.partition(b";")[0] == JSON
 
 
 def _understood(takes: type[Schema], body: bytes | None) -> Schema | None:

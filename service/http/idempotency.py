@@ -12,19 +12,20 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from service.db import Database, answers
-from service.db.answers import Answer
+from service.db.answers import Answer, Once
 from service.errors import IdempotencyKeyReused, InvalidQuestion, StillRunning
 from service.http.callers import caller_of
 from service.http.uses import service_of
 
 HEADER = "Idempotency-Key"
+FIELD, KIND = HEADER.lower().encode(), b"content-type"
 REPLAYED = {"Idempotency-Replayed": "true"}
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT_HEADERS = ("content-type", "location")
 FIRST_REFUSAL = 400
-RUNNING = "The first request with this Idempotency-Key still runs. Send it again in a moment."
 REUSED = f"This {HEADER} was sent with another request within the last {answers.HOURS} hours. Send a new key with a new request."
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -33,13 +34,13 @@ def once(handle: Handler) -> Handler:
     """A handler of POST requests that does what a key stands for at most once."""
 
     async def handled(request: Request) -> Response:
-        given = request.headers.getlist(HEADER)
-        if not given:
+        if HEADER not in request.headers:
             return await handle(request)
-        identity, asked = _identity(request, _key(given)), await _fingerprint(request)
+        key = _key(request.scope)
+        what = Once(_identity(request.scope, key), _fingerprint(request.scope, await request.body()))
         try:
             database = service_of(request).database
-            return await database.attempt(lambda: _once(database, identity, asked, lambda: handle(request)))
+            return await database.attempt(lambda: _once(database, what, lambda: handle(request)))
         except _Refused as refused:
             return refused.response
 
@@ -54,47 +55,59 @@ class _Refused(Exception):
         self.response = response
 
 
-async def _once(database: Database, identity: bytes, asked: bytes, work: Callable[[], Awaitable[Response]]) -> Response:
+def what_once(scope: Scope, body: bytes) -> Once | None:
+    """What a request is to do once; None where it has no key.
+
+    Raises:
+        InvalidQuestion: it has several, or one that isn't.
+    """
+    if FIELD not in scope["state"]["fields"]:
+        return None
+    return Once(_identity(scope, _key(scope)), _fingerprint(scope, body))
+
+
+async def _once(database: Database, what: Once, work: Callable[[], Awaitable[Response]]) -> Response:
     async with database.writing() as unit:
-        if not await answers.lock(unit.session, identity):
-            raise StillRunning(RUNNING)
-        kept = await answers.find(unit.session, identity)
+        if not await answers.lock(unit.session, what.identity):
+            raise StillRunning(answers.RUNNING)
+        kept = await answers.find(unit.session, what.identity)
         if kept:
-            return _again(kept, asked)
+            return _again(kept, what.asked)
         response = await work()
         if response.status_code >= FIRST_REFUSAL:
             raise _Refused(response)
-        await answers.keep(unit.session, identity, _answer(response, asked))
+        await answers.keep(unit.session, what.identity, _answer(response, what.asked))
         return response
 
 
-def _key(given: list[str]) -> str:
+def _key(scope: Scope) -> str:
     """The one key of a request.
 
     Raises:
         InvalidQuestion: there are several, or it isn't one.
     """
+    given: list[str] = [value.decode("latin-1") for name, value in scope["headers"] if name == FIELD]
     if len(given) > 1 or not KEY.fullmatch(given[0]):
         raise InvalidQuestion(f"{HEADER}: send one key of 1 to 255 visible ASCII characters; a random UUID is a good one.")
     return given[0]
 
 
-def _identity(request: Request, key: str) -> bytes:
+def _identity(scope: Scope, key: str) -> bytes:
     """Who asks, of what, under which key: in 32 bytes."""
-    return _hash(caller_of(request.scope).key, request.method, request.url.path, key)
+    return _hash(*(part.encode(errors="surrogateescape") for part in (caller_of(scope).key, scope["method"], scope["path"], key)))
 
 
-async def _fingerprint(request: Request) -> bytes:
+def _fingerprint(scope: Scope, body: bytes) -> bytes:
     """What is asked. Bodies that differ in a byte are different, however alike they are as JSON."""
-    body = await request.body()
-    return sha256(_hash(request.url.query, request.headers.get("content-type", "")) + body).digest()
+    kind = next((value for name, value in scope["headers"] if name == KIND), b"")
+    return sha256(_hash(scope["query_string"], kind) + body).digest()
 
 
-def _hash(*parts: str) -> bytes:
+def _hash(*parts: bytes) -> bytes:
     """A hash that tells `a, bc` from `ab, c`."""
     whole = sha256()
     for part in parts:
-        whole.update(sha256(part.encode(errors="surrogateescape")).digest())
+        whole.update(sha256(part).digest())
     return whole.digest()
 
 

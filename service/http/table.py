@@ -14,6 +14,7 @@ from service.contract.question import Question
 from service.contract.refusal import refuse
 from service.contract.served import ready, served
 from service.db import Repository, Surface
+from service.db.answers import Once
 from service.db.declared import line_of
 from service.db.wire import Wire, render, wire
 from service.errors import InvalidBody, NotServed, SetupError
@@ -209,18 +210,20 @@ class Table:
         """
         return self.confining.rows(caller, "POST").placed(values_of(self.repository.model, body), self.of.primary)
 
-    async def insert(self, service: Service, path: str, values: Mapping[str, Any]) -> Answer | None:
+    async def insert(self, service: Service, path: str, values: Mapping[str, Any], once: Once | None = None) -> Answer | None:
         """Insert a row by one statement, and answer it; None where that takes a unit of work.
 
         Args:
             service: what writes.
             path: of the URL to which the row was sent.
             values: of the row.
+            once: what the answer is kept under, so that it is done once.
 
         Raises:
             Problem: the database refuses a value, or is away, busy or slow.
         """
-        made = await self.writer_of(service).create(values)
+        writer = self.writer_of(service)
+        made = await (writer.create_once(values, once, f"{path}/") if once else writer.create(values))
         return Answer(made[1].encode(), _place(path, made[0])) if made else None
 
     async def batch(self, request: Request, bodies: Sequence[Schema]) -> Response:

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.db import Database, Repository, Surface, surface
+from service.db.answers import RUNNING, Once, stands
+from service.db.faults import FAULTS, gone
 from service.db.model import table_of
 from service.db.reading import Compiled
 from service.db.writing import KEY, Writing
+from service.errors import Problem, StillRunning
 from service.http.confining import missing
 from service.http.showing import Showing
 
@@ -23,6 +26,7 @@ class Writer:
 
     def __init__(self, repository: type[Repository[Any]], of: Surface, showing: Showing, database: Database) -> None:
         self._repository, self._of, self._database = repository, of, database
+        self._running: set[bytes] = set()
         dialect = database.writes.engine.dialect
         self._writing = Writing(surface(repository.model), showing.members, dialect) if showing.plain else None
 
@@ -46,6 +50,40 @@ class Writer:
             return None
         (record,) = await self._database.write(statement.sql, statement.arguments(values))
         key, data = statement.result(record)
+        return key, data
+
+    async def create_once(self, values: Mapping[str, Any], once: Once, place: str) -> tuple[Any, str] | None:
+        """The same, and keep the answer; None also where it was done before, somebody else is at it, or the connection was lost.
+
+        Whoever then looks for a kept answer, and finds none, may do it again: nobody has to be told that the outcome isn't known.
+
+        Args:
+            values: of the row.
+            once: what the answer is kept under.
+            place: what stands before the key in the row's Location.
+
+        Raises:
+            Problem: as `create`.
+            StillRunning: this process is at it.
+        """
+        if once.identity in self._running:
+            raise StillRunning(RUNNING)
+        writing = self._able("create")
+        statement = writing and writing.create_once(tuple(values), note=bool(self._database.outbox))
+        if not statement:
+            return None
+        self._running.add(once.identity)
+        try:
+            records = await self._database.write(statement.sql, statement.arguments({**values, **once.values(place)}))
+        except (Problem, *FAULTS) as error:
+            if stands(error) or gone(error.__cause__):
+                return None
+            raise
+        finally:
+            self._running.discard(once.identity)
+        if not records:
+            return None
+        key, data = statement.result(records[0])
         return key, data
 
     async def change(self, key: Any, values: Mapping[str, Any]) -> bool:

@@ -19,9 +19,12 @@ from service.tables.authors import Author, Authors
 from service.tables.loans import Loan
 from tests.factories.copies import CopyFactory
 from tests.factories.members import MemberFactory
+from tests.fixtures.statements import Queries
 from tests.http.conftest import refused
+from tests.waiting import until
 
 AUTHORS = "/v1/authors"
+WAITS = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 WAITED_FOR = text("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'authors'::regclass AND NOT granted)")
 
 
@@ -185,6 +188,70 @@ async def test_while_the_first_runs_another_is_told_to_wait(
     assert (await first).status_code == 201
     assert (await send()).content == (await first).content
     assert await number_of(committed) == 1
+
+
+async def test_a_keyed_write_is_one_statement(client: AsyncClient, queries: Queries) -> None:
+    """The row and its answer; sent again, it takes a unit of work to find that."""
+    headers = key()
+    queries.clear()
+    first = await client.post(AUTHORS, json={"name": "Tove"}, headers=headers)
+    assert len(queries) == 1
+    assert (await client.post(AUTHORS, json={"name": "Tove"}, headers=headers)).content == first.content
+    assert len(queries) > 2
+
+
+async def test_another_process_that_is_at_it_is_waited_for_by_nobody(
+    committing_client: AsyncClient, committed: Database, engine: AsyncEngine
+) -> None:
+    headers = key()
+    await committing_client.post(AUTHORS, json={"name": "Tove"}, headers=headers)
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM authors"))
+        identity = (await connection.execute(text("DELETE FROM shelfmark_answers RETURNING id"))).scalar_one()
+    async with engine.begin() as connection:
+        await connection.execute(answers.LOCK, {"number": answers.number_of(identity)})
+        second = await committing_client.post(AUTHORS, json={"name": "Tove"}, headers=headers)
+    assert refused(second, 409, "still-running")
+    assert (await number_of(committed), await kept(committed)) == (0, 0)
+
+
+async def test_an_answer_that_is_kept_meanwhile_undoes_the_write(
+    committing_client: AsyncClient, committed: Database, engine: AsyncEngine
+) -> None:
+    """The statement can't see it; its own answer finds no room, and all of it is undone."""
+    headers = key()
+    first = await committing_client.post(AUTHORS, json={"name": "Tove"}, headers=headers)
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM authors"))
+        await connection.execute(text("CREATE TABLE aside AS SELECT * FROM shelfmark_answers"))
+        await connection.execute(text("DELETE FROM shelfmark_answers"))
+    async with engine.connect() as connection, engine.connect() as outside:
+        await outside.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("INSERT INTO shelfmark_answers SELECT * FROM aside"))
+        waiting = asyncio.create_task(committing_client.post(AUTHORS, json={"name": "Tove"}, headers=headers))
+        await until(lambda: outside.scalar(WAITS))
+        await connection.commit()
+        await connection.execute(text("DROP TABLE aside"))
+        await connection.commit()
+    again = await waiting
+    assert (again.status_code, again.content, again.headers["idempotency-replayed"]) == (201, first.content, "true")
+    assert await number_of(committed) == 0
+
+
+async def test_a_lost_connection_is_no_reason_not_to_know(
+    committing_client: AsyncClient, committed: Database, engine: AsyncEngine
+) -> None:
+    """With a key it can be done again: it is there once."""
+    headers = key()
+    async with engine.connect() as connection, engine.connect() as outside:
+        await outside.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("LOCK TABLE authors IN EXCLUSIVE MODE"))
+        waiting = asyncio.create_task(committing_client.post(AUTHORS, json={"name": "Tove"}, headers=headers))
+        await until(lambda: outside.scalar(WAITS))
+        await outside.execute(text(str(WAITS).replace("count(*)", "count(pg_terminate_backend(pid))")))
+        await connection.rollback()
+    assert (await waiting).status_code == 201
+    assert (await number_of(committed), await kept(committed)) == (1, 1)
 
 
 async def test_sent_many_times_at_once_it_is_done_once(committing_client: AsyncClient, committed: Database) -> None:
