@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from service import schema
 from service.cli import app as commands
-from service.db import faults, searching
+from service.db import answers, faults, searching
 from service.db.judging import Withdrawn
 from service.errors import Internal, Problem
 from service.http import costs, door, idempotency, layers, limits, problems
@@ -122,7 +122,7 @@ def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> No
         "index-not-ready": Withdrawn("books", "ix_books_by_author", "missing").detail,
         "overloaded": faults.BUSY,
         "slow-body": door.SLOW.format(seconds=Settings.model_fields["body_seconds"].default),
-        "still-running": idempotency.RUNNING,
+        "still-running": answers.RUNNING,
         "storage-full": faults.FULL,
         "timed-out": faults.SLOW,
         "too-many-requests": limits.refusal(_limit_of_keys(), costs.LIST, 1).detail,
