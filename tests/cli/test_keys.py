@@ -1,6 +1,5 @@
 """`shelfmark keys`: what it prints, what it refuses, and that the service goes by it."""
 
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,6 @@ from threading import Event
 import httpx
 import pytest
 
-from service.cli import main
 from service.http.tokens import prefix_of
 from tests.fixtures.databases import new_database, template
 from tests.fixtures.processes import SECRET, SHELFMARK, Ended, answers, run, running, until, unused_port
@@ -29,18 +27,11 @@ async def url(servers: Servers) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def keys(scratch: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Keys:
-    """The command, over that database; in this process, which saves a second each time."""
-    monkeypatch.chdir(scratch)
-    monkeypatch.setenv("DATABASE_URL", url)
+def keys(shelfmark: Keys, url: str) -> Keys:
+    """The command, over that database."""
 
     def command(*words: str, secrets: str = SECRET) -> Ended:
-        monkeypatch.setenv("SHELFMARK_SECRETS", secrets)
-        monkeypatch.setattr(sys, "argv", ["shelfmark", "keys", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+        return shelfmark("keys", *words, DATABASE_URL=url, SHELFMARK_SECRETS=secrets)
 
     return command
 

@@ -1,13 +1,10 @@
 """`shelfmark slow`: what took too long, for people and for programs."""
 
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from service.cli import main
 from service.db import Database
 from service.db.outline import Sent
 from service.db.slow import SlowQuestions
@@ -34,17 +31,11 @@ async def remembered(own_database: str) -> str:
 
 
 @pytest.fixture
-def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slow:
-    """The command, over a database; in this process, which saves a second each time."""
-    monkeypatch.chdir(tmp_path)
+def slow(shelfmark: Slow) -> Slow:
+    """The command, over a database."""
 
     def command(url: str, *words: str) -> Ended:
-        monkeypatch.setenv("DATABASE_URL", url)
-        monkeypatch.setattr(sys, "argv", ["shelfmark", "slow", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+        return shelfmark("slow", *words, DATABASE_URL=url)
 
     return command
 

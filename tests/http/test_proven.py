@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 from httpx import AsyncClient
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
-from service.contract.choose import choose
 from service.contract.question import Bound, Question, Range, Sort, Sought
 from service.contract.served import served
 from service.db import Model, surface
@@ -22,27 +20,13 @@ from service.tables.books import Book, Books
 from service.tables.copies import Copy
 from service.tables.loans import Loan
 from tests.factories.books import BookFactory
+from tests.fixtures.forms import asked, sent
 from tests.fixtures.rows import Full
 from tests.fixtures.statements import Queries
 
-DIALECT = dialect()  # type: ignore[no-untyped-call]
 SELECTED = re.compile(r"SELECT (?!count\(\*\)).*?\s+FROM", re.DOTALL)
 BY_TITLE = next(one for one in served(surface(Book).contract) if one.path == "ix_books_search_title")
 TITLE = """lower(title COLLATE "default") COLLATE "C" LIKE"""
-
-
-def asked(model: type[Model], question: Question) -> Asked:
-    """A question that is served."""
-    choice = choose(surface(model).contract, question)
-    assert choice
-    return Asked(surface(model), question, choice)
-
-
-def sent(form: Any, of: Asked, last: Last | None = None) -> Sent:
-    """The statement of a form."""
-    found: Sent | None = form.sent(of, last, DIALECT)
-    assert found
-    return found
 
 
 def shape(sql: str) -> str:

@@ -3,22 +3,18 @@
 import datetime
 import enum
 import re
-from typing import Any
 
 import pytest
 from sqlalchemy import Column, Enum, select
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
-from service.contract.choose import choose
 from service.contract.question import Bound, Question, Range, Sort
-from service.db import surface
 from service.db.statements import Asked
 from service.plans.explain import EXPLAIN, Node
-from service.plans.forms import FORMS, PAGE, Counted, Estimated, Narrow, Page, Sent, written
-from service.plans.questions import Last
+from service.plans.forms import FORMS, PAGE, Counted, Estimated, Narrow, Page, written
+from tests.fixtures import forms
+from tests.fixtures.forms import DIALECT, sent
 from tests.fixtures.parcels import Parcel
 
-DIALECT = dialect()  # type: ignore[no-untyped-call]
 DAY = datetime.date(2026, 9, 1)
 HEAVY = Question(
     {"zone": 7}, (Range("weight", lower=Bound(19, inclusive=True)),), sort=(Sort("weight", descending=True), Sort("id"))
@@ -26,17 +22,8 @@ HEAVY = Question(
 
 
 def asked(question: Question) -> Asked:
-    """A question that is served."""
-    choice = choose(surface(Parcel).contract, question)
-    assert choice
-    return Asked(surface(Parcel), question, choice)
-
-
-def sent(form: Any, of: Asked, last: Last | None = None) -> Sent:
-    """The statement of a form."""
-    found: Sent | None = form.sent(of, last, DIALECT)
-    assert found
-    return found
+    """A question about parcels that is served."""
+    return forms.asked(Parcel, question)
 
 
 def test_values_come_in_the_order_of_their_numbers_and_as_the_driver_takes_them() -> None:
