@@ -63,6 +63,7 @@ NO_MODULE_OF_THEIR_OWN = {
     "tests/test_security.py": "speaks of docs/security.md",
     "tests/test_walks.py": "walks through a list across all layers",
     "tests/bench/test_ladder.py": "speaks of bench/ladder/, which measures the whole service",
+    "tests/bench/test_memory.py": "reads what bench/memory.py measures of the whole service",
     "tests/bench/test_layers.py": "measures the layers that service/app.py puts in order",
     "tests/bench/test_searching.py": "measures service/db/searching.py; the ladder's part at full size",
     "tests/bench/test_building.py": "measures migrations; the ladder's part at full size",

@@ -61,12 +61,14 @@ class Lanes:
         lists: path -> the list that it answers.
         rows: path before the key -> the row that is answered there.
         creates: path -> where a row is added.
+        left: method and path -> why FastAPI answers them.
     """
 
     def __init__(self) -> None:
         self.lists: dict[str, Lane] = {}
         self.rows: dict[str, Lane] = {}
         self.creates: dict[str, Lane] = {}
+        self.left: dict[tuple[str, str], str] = {}
         self._found = False
 
     def find(self, app: FastAPI) -> None:
@@ -87,7 +89,9 @@ class Lanes:
         lacking = table.reader_of(service).missing if method == "GET" else table.writer_of(service).missing("create")
         reason = lacking or _more(route) or _shadowed(route, before)
         if reason:
-            log.info("a route is answered by FastAPI, not by the express lane", method=method, route=route.path, reason=reason)
+            self.left[method, route.path] = reason
+            if method == "GET":  # a table that has its own way to write means it
+                log.info("a route is answered by FastAPI, not by the express lane", route=route.path, reason=reason)
             return
         answers, heads = [state.requests.of(route.path, counted, EXPRESS) for counted in (method, "HEAD")]
         takes = getattr(route.endpoint, TAKES, None)

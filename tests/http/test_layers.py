@@ -35,9 +35,10 @@ def layers_of(app: FastAPI) -> list[Any]:
     app.middleware_stack = app.build_middleware_stack()
     found: list[Any] = []
     layer: Any = app.middleware_stack
-    while (layer := getattr(layer, "app", None)) is not None:
+    while layer is not None:
         if type(layer).__module__.startswith("service."):
             found.append(layer)
+        layer = getattr(layer, "app", None)
     return found
 
 
