@@ -32,7 +32,6 @@ MAY_USE_THE_ENVIRONMENT = {
 }
 TESTED_ELSEWHERE = {
     "service/db/answers.py": "tests/http/test_idempotency.py",
-    "service/cli/stopping.py": "tests/cli/test_serving.py",  # as a process manager meets it
     "service/db/unit.py": "tests/db/test_session.py",
     "service/errors.py": "tests/http/test_problems.py",  # as a client meets them
     "service/cli/advising.py": "tests/cli/test_indexes.py",

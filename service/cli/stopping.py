@@ -118,12 +118,16 @@ class Worker(multiprocess.Process):
     """One of several processes."""
 
     def start(self) -> None:
-        """Begin; an interrupt from the terminal waits until the new process can end in order, which it can't while it imports."""
+        """Begin; an interrupt from the terminal waits until the new process can end in order, which it can't while it imports.
+
+        Its end of the pipe is left to it alone: else who asks whether it lives isn't told that it died meanwhile, and waits.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        self.child_conn.close()
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Run in the new process: an interrupt that it has heeded is no mistake."""
@@ -158,7 +162,6 @@ class Supervising(Multiprocess):
 
     def join_all(self) -> None:
         """Wait for the processes; kill them after a second signal, or when they take too long."""
-        self.signal_queue.clear()
         until = time.monotonic() + self._patience_seconds
         for process in self.processes:
             while process.process.is_alive():

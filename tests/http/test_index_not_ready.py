@@ -199,7 +199,8 @@ async def asking(*loads: Load) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        assert all(isinstance(left, asyncio.CancelledError) for left in await asyncio.gather(*tasks, return_exceptions=True))
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [left for left in ended if not isinstance(left, asyncio.CancelledError)]
 
 
 class Outside:
