@@ -3,32 +3,35 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.db.outline import KEPT_MOST, Sent, outlined
-from service.tables.books import Book
+
+SHELF = Table("shelf", MetaData(), Column("id", BigInteger, primary_key=True), Column("title", Text), prefixes=["TEMPORARY"])
 
 
 @pytest.fixture
 async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection that takes an index where there is one, however few rows the table has at the moment."""
+    """A connection with a table of its own, whose one index is taken, however few rows there are."""
     async with engine.connect() as made:
         await made.execute(text("SET LOCAL enable_seqscan = off"))
+        await made.execute(text("SET LOCAL enable_bitmapscan = off"))
+        await made.run_sync(SHELF.create)
         yield made
 
 
 async def test_a_statement_as_the_driver_sends_it(connection: AsyncConnection) -> None:
-    plan = await outlined(connection, Sent("SELECT * FROM books WHERE id = $1 AND title = 'secret'", [4711]))
+    plan = await outlined(connection, Sent("SELECT * FROM shelf WHERE id = $1 AND title = 'secret'", [4711]))
     first, condition, rest, *_ = plan.splitlines()
-    assert first.startswith("Index Scan using pk_books on books (rows=1 cost=")
+    assert first.startswith("Index Scan using shelf_pkey on shelf (rows=1 cost=")
     assert condition == "  Index Cond: (id = ?::bigint)"
     assert rest == "  Filter: (title = ?::text)"
 
 
 async def test_sqlalchemys_own(connection: AsyncConnection) -> None:
     """With its values bound: the plan is the one for them."""
-    statement = select(Book).where(Book.id == 4711).order_by(Book.title)
+    statement = select(SHELF).where(SHELF.c.id == 4711).order_by(SHELF.c.title)
     plan = await outlined(connection, statement)
     assert plan.splitlines()[0].startswith("Sort (rows=")
     assert "Sort Key: title" in plan
