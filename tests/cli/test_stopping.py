@@ -4,10 +4,17 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 from uvicorn import Config
 
 from service.cli.stopping import Worker
+from tests.fixtures.processes import until
+
+
+def states(process: int | None) -> list[str]:
+    """What each thread of a process is doing; T: it stands still."""
+    return [stat.read_text().rpartition(") ")[2][0] for stat in Path(f"/proc/{process}/task").glob("*/stat")]
 
 
 def test_a_process_that_dies_while_it_is_asked_is_dead_at_once() -> None:
@@ -17,7 +24,8 @@ def test_a_process_that_dies_while_it_is_asked_is_dead_at_once() -> None:
     assert worker.pid
     assert worker.is_alive(30)
     os.kill(worker.pid, signal.SIGSTOP)  # so that it is asked, and doesn't answer
-    dying = threading.Timer(0.2, os.kill, (worker.pid, signal.SIGKILL))
+    until(lambda: set(states(worker.pid)) == {"T"})
+    dying = threading.Timer(0.2, worker.process.kill)
     dying.start()
     began = time.monotonic()
     try:

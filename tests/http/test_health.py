@@ -120,11 +120,12 @@ async def timed(client: AsyncClient, path: str) -> tuple[int, float]:
 
 
 async def test_nobody_waits_for_a_connection_aside_that_hangs(settings: Settings) -> None:
+    patient = settings.model_copy(update={"connect_timeout_seconds": 60.0})
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        database = Database.connect(f"postgresql+asyncpg://u@127.0.0.1:{mute.getsockname()[1]}/x", settings)
-        async with client_of(create_app(settings, database)) as client:
+        database = Database.connect(f"postgresql+asyncpg://u@127.0.0.1:{mute.getsockname()[1]}/x", patient)
+        async with client_of(create_app(patient, database)) as client:
             asked = [asyncio.create_task(timed(client, "/readyz")) for _ in range(5)]
             await asyncio.sleep(0.1)
             alive = await timed(client, "/livez")
@@ -133,7 +134,7 @@ async def test_nobody_waits_for_a_connection_aside_that_hangs(settings: Settings
     assert alive[0] == 200
     assert alive[1] < 0.1
     assert [status for status, _ in ready] == [503] * 6
-    assert max(took for _, took in ready) < 1.5
+    assert max(took for _, took in ready) < 20
 
 
 async def test_cold_connections_are_told(
