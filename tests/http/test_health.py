@@ -98,18 +98,19 @@ async def test_a_database_away_is_told_at_once(settings: Settings) -> None:
 
 
 async def test_a_database_that_never_answers_is_told_within_a_second(settings: Settings) -> None:
+    patient = settings.model_copy(update={"connect_timeout_seconds": 4.0})
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        database = Database.connect(f"postgresql+asyncpg://u@127.0.0.1:{mute.getsockname()[1]}/x", settings)
+        database = Database.connect(f"postgresql+asyncpg://u@127.0.0.1:{mute.getsockname()[1]}/x", patient)
         began = time.monotonic()
-        async with client_of(create_app(settings, database)) as client:
+        async with client_of(create_app(patient, database)) as client:
             answer = await client.get("/readyz")
         took = time.monotonic() - began
         await database.close()
     assert answer.status_code == 503
     assert answer.json()["problems"] == ["the database didn't answer within 1 s"]
-    assert took < 1.9
+    assert took < 3.5
 
 
 async def timed(client: AsyncClient, path: str) -> tuple[int, float]:
@@ -120,7 +121,7 @@ async def timed(client: AsyncClient, path: str) -> tuple[int, float]:
 
 
 async def test_nobody_waits_for_a_connection_aside_that_hangs(settings: Settings) -> None:
-    patient = settings.model_copy(update={"connect_timeout_seconds": 60.0})
+    patient = settings.model_copy(update={"connect_timeout_seconds": 6.0})
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
@@ -132,9 +133,9 @@ async def test_nobody_waits_for_a_connection_aside_that_hangs(settings: Settings
             ready = [*(await asyncio.gather(*asked)), await timed(client, "/readyz")]
         await database.close()
     assert alive[0] == 200
-    assert alive[1] < 0.1
+    assert alive[1] < 1
     assert [status for status, _ in ready] == [503] * 6
-    assert max(took for _, took in ready) < 20
+    assert max(took for _, took in ready) < 5
 
 
 async def test_cold_connections_are_told(
