@@ -102,7 +102,7 @@ class Noted:
         self.times += other.times
         self.longest = max(self.longest, other.longest)
         self.total += other.total
-        self.statement = self.statement or other.statement
+        self.statement = other.statement if self.statement is None else self.statement  # a clause is neither true nor false
         self.plan = self.plan or other.plan
 
 

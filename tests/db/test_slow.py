@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from httpx import AsyncClient
-from sqlalchemy import text
+from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from service.app import create_app
@@ -15,6 +15,7 @@ from service.db.outline import Sent
 from service.db.slow import SlowQuestion, SlowQuestions, slow_questions
 from service.errors import Unavailable
 from service.settings import Settings
+from service.tables.books import Book
 from tests.factories.books import BookFactory
 from tests.fixtures.application import client_of
 from tests.fixtures.databases import settings_of
@@ -210,3 +211,11 @@ async def test_zero_turns_it_off(settings: Settings, committed: Database) -> Non
             await client.get("/v1/books")
     assert list(committed.slow.told()) == []
     assert [line for line in logs if "slow" in line["event"]] == []
+
+
+def test_a_question_of_sqlalchemys_own_may_be_slow_twice() -> None:
+    """A clause is neither true nor false, and is noted all the same."""
+    noted = SlowQuestions(0.1)
+    for _ in range(2):
+        noted.note("books", "pk_books", "id=", 0.2, select(Book).where(Book.id == 1))
+    assert [times for _, _, (times,) in noted.told()] == [2]
