@@ -15,6 +15,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from service import schema, settings
+from service.cache.caching import Cache
+from service.cache.keys import Kept
 from service.contract.cursor import Signer
 from service.db import Database
 from service.db.budget import offered, refuse_excess
@@ -89,8 +91,11 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         held,
         Signer(loaded.signing(), loaded.cursor_seconds),
         _redis(loaded),
+        _cache(loaded),
         {kind: settings.section(kind) for kind in schema.sections()},
     )
+    if app.state.service.cache:
+        held.caches = app.state.service.cache.dropping
     app.state.owned = database is None
     problems.install(app)
     pages.install(app)
@@ -206,6 +211,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             service.database.slow.kept(service.database),
             _kept(app),
             app.state.keyring.kept(),
+            service.cache.running(service.database) if service.cache else nullcontext(),
             app.state.metrics.kept(),
         ):
             yield
@@ -254,3 +260,11 @@ async def _budgeted(service: Service) -> None:
 def _redis(loaded: Settings) -> Redis | None:
     url = redis_url(loaded)
     return Redis.from_url(url) if url else None
+
+
+def _cache(loaded: Settings) -> Cache | None:
+    """Where answers are kept: of the tables that say so, if there is a Redis."""
+    url, most = redis_url(loaded), loaded.cache_seconds_most
+    served = [router.table for router in schema.routers()]
+    kept = {one.of.contract.table: Kept.of(one.of, min(one.cached, most)) for one in served if one.cached}
+    return Cache(url, kept, loaded.cache_timeout_ms / 1000) if loaded.cache and url and kept else None

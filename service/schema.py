@@ -12,14 +12,14 @@ from types import ModuleType
 from sqlalchemy import MetaData, Table
 
 from service import tables
-from service.db import Model, answers, keys, outbox, slow
+from service.db import Model, answers, drops, keys, outbox, slow
 from service.http.serve import Routes
 from service.plans.ledger import REFUSALS
 from service.settings import Section
 
 Sample = Callable[[int, datetime.date], Iterable[str]]
 """The statements that fill a table with invented rows, for a size and for the day on which they are seen."""
-OWN: tuple[Table, ...] = (REFUSALS, answers.answers, keys.KEYS, outbox.outbox, slow.QUESTIONS)
+OWN: tuple[Table, ...] = (REFUSALS, answers.answers, drops.drops, keys.KEYS, outbox.outbox, slow.QUESTIONS)
 """Tables of the service itself, declared where they are used: migrated with the others, and not served."""
 
 

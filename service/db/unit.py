@@ -8,8 +8,10 @@ from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db.deadline import stand_firm
+from service.db.drops import Caches
 from service.db.faults import UNKNOWN, is_told
 from service.db.model import Model
+from service.db.noticing import Noticed
 from service.db.outbox import Note, Outbox, What
 from service.errors import Unavailable
 
@@ -33,11 +35,13 @@ class Unit:
     Attributes:
         session: SQLAlchemy's session, for what repositories don't offer.
         notes: what the outbox will say of it: one statement at its end, if anybody wants to know.
+        noticed: what caches must forget once it stands.
     """
 
-    def __init__(self, session: AsyncSession, outbox: Outbox) -> None:
+    def __init__(self, session: AsyncSession, outbox: Outbox, caches: Caches | None = None) -> None:
         self.session, self._outbox = session, outbox
         self.notes: list[Note] = []
+        self.noticed = Noticed(session, caches)
         self.task = asyncio.current_task()
         self.open = True
         self._before: list[Hook] = []
@@ -65,6 +69,7 @@ class Unit:
             await hook(self)
         await self.session.flush()
         await self._outbox.write(self.session, self.notes)
+        await self.noticed.note()
         stand_firm()
         if attempt:
             attempt.committing = True
@@ -78,7 +83,8 @@ class Unit:
             raise
 
     async def tell(self, hooks: list[Hook]) -> None:
-        """Run this unit's hooks, and those given, once it stands."""
+        """Have caches forget what it changed, and run this unit's hooks, and those given, once it stands."""
+        await self.noticed.tell()
         for hook in (*self._after, *hooks):
             try:
                 await hook(self)

@@ -12,14 +12,19 @@ from sqlalchemy import Delete, Dialect, Insert, Integer, Select, Update, Uuid, b
 from sqlalchemy.sql.selectable import CTE
 
 from service.db.answers import answering, unanswered
+from service.db.drops import after, before, noting
 from service.db.outbox import What, noted
 from service.db.reading import Compiled, compiled
 from service.db.rendering import row
 from service.db.surface import Surface
 
 Statement = Insert | Update | Delete
+Drops = tuple[str, ...] | None
+"""The columns whose values caches must be told of, old and new; None: nobody keeps copies of the table."""
 KEY = "__key"
 """The name of the primary key of the row that is changed or deleted: no column's."""
+
+Make = Callable[[tuple[str, ...], Drops], Statement | None]
 
 
 class Writing:
@@ -33,64 +38,79 @@ class Writing:
 
     def __init__(self, of: Surface, columns: tuple[str, ...], dialect: Dialect) -> None:
         self._of, self._columns, self._dialect = of, columns, dialect
-        self._made: dict[tuple[str, bool, tuple[str, ...]], Compiled | None] = {}
+        self._made: dict[tuple[str, bool, tuple[str, ...], Drops], Compiled | None] = {}
 
-    def create(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
-        """An INSERT that gives `key` and `data`, the row as JSON; None where it can't be one statement."""
-        return self._statement("created", note, names, self._insert)
+    def create(self, names: tuple[str, ...], *, note: bool, drops: Drops = None) -> Compiled | None:
+        """An INSERT that gives `key` and `data`, the row as JSON, and what caches must know; None where it can't be one statement.
 
-    def create_once(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
+        Args:
+            names: of the values that it takes.
+            note: whether the outbox is to tell of it.
+            drops: what caches must know: these columns of the new row. It leaves a note for them, too: see `drops.py`.
+        """
+        return self._statement("created", note, names, drops, self._insert)
+
+    def create_once(self, names: tuple[str, ...], *, note: bool, drops: Drops = None) -> Compiled | None:
         """The same, which also keeps its answer: see `answers.Once.values`.
 
         It gives nothing where the answer is kept already, and fails where that was done meanwhile.
         """
-        shape = ("once", note, names)
+        shape = ("once", note, names, drops)
         if shape not in self._made:
-            self._made[shape] = self._once(names, note=note)
+            self._made[shape] = self._once(names, note=note, drops=drops)
         return self._made[shape]
 
-    def _once(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
-        made = self._insert(names)
+    def _once(self, names: tuple[str, ...], *, note: bool, drops: Drops) -> Compiled | None:
+        made = self._insert(names, drops)
         if made is None or not names or self._prepares(made) or not isinstance(self._primary.type, Integer | Uuid):
             return None
         values = self._values(names)
         once = select(*(values[name] for name in names)).where(unanswered())
         data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
         assert data is not None  # noqa: S101  # or nothing had been made of it above
-        written = insert(self._of.model).from_select(names, once).returning(self._primary.label("key"), data.label("data"))
-        return self._compiled(written, "created", note, answering)
+        told = after(self._of, drops or ())
+        written = insert(self._of.model).from_select(names, once).returning(self._primary.label("key"), data.label("data"), *told)
+        return self._compiled(written, "created", note, drops, answering)
 
-    def change(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
-        """An UPDATE of the row whose key is bound as `KEY`, that gives `key`."""
-        return self._statement("changed", note, names, self._update)
+    def change(self, names: tuple[str, ...], *, note: bool, drops: Drops = None) -> Compiled | None:
+        """An UPDATE of the row whose key is bound as `KEY`, that gives `key`, and what caches must know: old values, then new."""
+        return self._statement("changed", note, names, drops, self._update)
 
-    def delete(self, *, note: bool) -> Compiled | None:
-        """A DELETE of the row whose key is bound as `KEY`, that gives `key`."""
-        return self._statement("deleted", note, (), self._delete)
+    def delete(self, *, note: bool, drops: Drops = None) -> Compiled | None:
+        """A DELETE of the row whose key is bound as `KEY`, that gives `key`, and what caches must know: the old values."""
+        return self._statement("deleted", note, (), drops, self._delete)
 
     def _statement(
-        self, what: What, note: bool, names: tuple[str, ...], make: Callable[[tuple[str, ...]], Statement | None]
+        self,
+        what: What,
+        note: bool,
+        names: tuple[str, ...],
+        drops: Drops,
+        make: Callable[[tuple[str, ...], Drops], Statement | None],
     ) -> Compiled | None:
-        shape = (what, note, names)
+        shape = (what, note, names, drops)
         if shape not in self._made:
-            statement = make(names)
+            statement = make(names, drops)
             possible = statement is not None and not self._prepares(statement)
-            self._made[shape] = self._compiled(statement, what, note) if statement is not None and possible else None
+            self._made[shape] = self._compiled(statement, what, note, drops) if statement is not None and possible else None
         return self._made[shape]
 
-    def _insert(self, names: tuple[str, ...]) -> Statement | None:
+    def _insert(self, names: tuple[str, ...], drops: Drops) -> Statement | None:
         data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
         if data is None:
             return None
         made = insert(self._of.model).values(self._values(names)) if names else insert(self._of.model)
-        return made.returning(self._primary.label("key"), data.label("data"))
+        return made.returning(self._primary.label("key"), data.label("data"), *after(self._of, drops or ()))
 
-    def _update(self, names: tuple[str, ...]) -> Statement:
-        found = update(self._of.model).where(self._primary == self._key()).values(self._values(names))
-        return found.returning(self._primary.label("key"))
+    def _update(self, names: tuple[str, ...], drops: Drops) -> Statement:
+        same = self._primary == self._key()
+        old, more = before(self._of, drops, same, self._dialect) if drops else ([], [])
+        found = update(self._of.model).where(same, *more).values(self._values(names))
+        return found.returning(self._primary.label("key"), *old, *after(self._of, drops or ()))
 
-    def _delete(self, _: tuple[str, ...]) -> Statement:
-        return delete(self._of.model).where(self._primary == self._key()).returning(self._primary.label("key"))
+    def _delete(self, _: tuple[str, ...], drops: Drops) -> Statement:
+        found = delete(self._of.model).where(self._primary == self._key())
+        return found.returning(self._primary.label("key"), *after(self._of, drops or ()))
 
     @property
     def _primary(self) -> Any:
@@ -107,10 +127,13 @@ class Writing:
         made: Any = statement.compile(dialect=self._dialect)
         return bool(made.insert_prefetch or made.update_prefetch)
 
-    def _compiled(self, statement: Statement, what: What, note: bool, more: Callable[[CTE], list[CTE]] | None = None) -> Compiled:
-        if not note and more is None:
+    def _compiled(
+        self, statement: Statement, what: What, note: bool, drops: Drops, more: Callable[[CTE], list[CTE]] | None = None
+    ) -> Compiled:
+        if not note and drops is None and more is None:
             return compiled(statement, self._dialect)
-        written = statement.cte("written")
-        parts = [*([noted(written, self._of.contract.table, what)] if note else []), *(more(written) if more else [])]
-        whole: Select[Any] = select(*written.c).add_cte(*parts)
+        written, table = statement.cte("written"), self._of.contract.table
+        parts = [noted(written, table, what)] if note else []
+        parts += [noting(written, table)] if drops is not None else []
+        whole: Select[Any] = select(*written.c).add_cte(*parts, *(more(written) if more else []))
         return compiled(whole, self._dialect)

@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
+from service.cache.caching import Cache
+from service.cache.entries import Held
+from service.cache.store import HIT, MISS, PASS
 from service.contract.choose import Choice, choose
 from service.contract.cursor import Signer
 from service.contract.question import Question
@@ -34,7 +38,10 @@ from service.telemetry.timing import spent
 
 FORMS_MOST = 1000
 """Shapes of questions that are remembered for each table; the oldest makes room."""
+SEED_BYTES = 16
 NO_HEADERS: Mapping[str, str] = {}
+NOT_KEPT: Mapping[str, Mapping[str, str]] = {how: {"X-Cache": how} for how in (MISS, PASS)}
+ABSENT = Held(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,11 @@ class Reader:
         rows: the members wanted -> point reads that are coalesced.
     """
 
-    def __init__(self, of: Surface, showing: Showing, database: Database, signer: Signer, settings: Settings) -> None:
+    def __init__(  # noqa: PLR0917  # what one application has
+        self, of: Surface, showing: Showing, database: Database, signer: Signer, settings: Settings, cache: Cache | None = None
+    ) -> None:
         self.of, self.showing, self.database = of, showing, database
+        self._cache, self._kept = cache, cache.tables.get(of.contract.table) if cache else None
         self.missing = lacking(of, showing)
         self.rows: dict[tuple[str, ...] | None, Coalescing[Any, str]] = {}
         self._signer, self._settings = signer, settings
@@ -65,6 +75,7 @@ class Reader:
         self._deciding = deciding(of)
         self._forms: dict[Shape, Form | None] = {}
         self._members: dict[bytes, tuple[str, ...] | None] = {b"": None}
+        self._seeds: dict[tuple[str, ...] | None, bytes] = {}
 
     async def page(self, path: str, query: bytes) -> Answer | None:
         """A page of a list.
@@ -113,12 +124,21 @@ class Reader:
         except (LookupError, ValueError):
             return None
         rows = self.rows.get(fields) or self._rows(fields)
-        began = perf_counter()
-        row = await rows.get(key)
-        spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
-        if row is None:
+
+        async def load() -> Held:
+            began = perf_counter()
+            row = await rows.get(key)
+            spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
+            return ABSENT if row is None else Held(row.encode())
+
+        if self._cache and self._kept:
+            held, how = await self._cache.row(self._kept, self._seeds[fields], key, load)
+            headers = told(held, how)
+        else:
+            held, headers = await load(), NO_HEADERS
+        if held.body is None:
             raise missing(self._table, key)
-        return Answer(row.encode(), NO_HEADERS)
+        return Answer(held.body, headers)
 
     async def _page(self, form: Form, question: Question, cursor: str | None, path: str, query: bytes) -> Answer:
         choice, bound, last = form.choice, None, None
@@ -129,14 +149,31 @@ class Reader:
         given = partial(statement.arguments, values(question, last))
         ready = partial(self.database.catalogue.check, self._table, choice.path.name)
         took = partial(self._took, question, choice.path.name, statement.sql)
-        (record,) = await self.database.fetch(statement.sql, given, ready, took)
-        data = record[0] or ""
-        if record[1] <= form.limit or choice.kind != "list":
-            return Answer(b'{"data":[%b],"next":null}' % data.encode(), NO_HEADERS)
-        bound = bound or fingerprint(self.of, question, choice.order)
-        following = sealed(self._signer, self.of, choice, bound, statement.result(record)[2:])
-        body = b'{"data":[%b],"next":"%b"}' % (data.encode(), following.encode())
-        return Answer(body, link(path, query, following))
+
+        async def load() -> Held:
+            (record,) = await self.database.fetch(statement.sql, given, ready, took)
+            data = (record[0] or "").encode()
+            if record[1] <= form.limit or choice.kind != "list":
+                return Held(b'{"data":[%b],"next":null}' % data)
+            sealing = bound or fingerprint(self.of, question, choice.order)
+            following = sealed(self._signer, self.of, choice, sealing, statement.result(record)[2:]).encode()
+            return Held(b'{"data":[%b],"next":"%b"}' % (data, following), following)
+
+        headers = NO_HEADERS
+        if self._cache and self._kept:
+            seed = form.seeds.get(statement.sql) or self._seed(form, question, statement)
+            held, how = await self._cache.page(self._kept, seed, (question, choice), given(), load)
+            headers = told(held, how)
+        else:
+            held = await load()
+        if held.cursor:
+            headers = {**link(path, query, held.cursor.decode()), **headers}
+        return Answer(held.body or b"", headers)
+
+    def _seed(self, form: Form, question: Question, statement: Compiled) -> bytes:
+        """What pages have in common that are one statement's, in one order, with cursors for the same filters."""
+        common = repr((statement.sql, form.choice.order, sorted(question.equals), form.limit)).encode()
+        return form.seeds.setdefault(statement.sql, blake2b(common, digest_size=SEED_BYTES).digest())
 
     def _took(self, question: Question, path: str, sql: str, seconds: float, given: Sequence[Any]) -> None:
         """Count what a question took in the database, and note it if that was too long."""
@@ -198,6 +235,7 @@ class Reader:
 
     def _rows(self, fields: tuple[str, ...] | None) -> Coalescing[Any, str]:
         statement = compiled(_some(rows_as_json(self.of, fields or self.showing.members)), self._dialect)
+        kept(self._seeds, fields, blake2b(statement.sql.encode(), digest_size=SEED_BYTES).digest())
         name = self.of.primary + AMONG
         ready = partial(self.database.catalogue.check, self._table, self._by_key.path.name if self._by_key else "")
         give, path = statement.gives[0], self._by_key.path.name if self._by_key else ""
@@ -255,6 +293,11 @@ def link(path: str, query: bytes, cursor: str) -> dict[str, str]:
     """
     others = [part for part in query.decode("ascii").split("&") if part and unquote(part.partition("=")[0]) != CURSOR]
     return {"Link": f'<{path}?{"&".join([*others, f"{CURSOR}={cursor}"])}>; rel="next"'}
+
+
+def told(held: Held, how: str) -> Mapping[str, str]:
+    """The headers that say whether an answer was kept, and for how long."""
+    return {"X-Cache": how, "Age": str(held.age)} if how == HIT else NOT_KEPT[how]
 
 
 def kept(held: dict[Any, Any], key: Any, value: Any) -> None:

@@ -73,6 +73,7 @@ def serve(
     write: type[Schema] | None = None,
     include: Mapping[str, type[Schema]] | None = None,
     within: str | Mapping[str, str] | None = None,
+    cached: float | None = None,
 ) -> Routes:
     """The routes of a table.
 
@@ -84,13 +85,16 @@ def serve(
         include: relations that `include=` may embed: the name of a many-to-one relationship -> its shape.
         within: the column by which keys may be confined to rows, or what keys name -> the column where they differ. A key that is
             confined by anything else can't be used here.
+        cached: for how many seconds answers may be kept in Redis; a write has those forgotten that it changes. None: not at all.
 
     Raises:
         SetupError: a relation is none, no index leads to the rows of a confined key, or the model can't be served.
     """
     visible = frozenset(read.model_fields)
     confining = DECLARED[repository.model] = Confining.by(repository.model, within, visible)
-    table = Table(repository, surface(repository.model).of(visible), Showing.of(repository.model, read, include or {}), confining)
+    table = Table(
+        repository, surface(repository.model).of(visible), Showing.of(repository.model, read, include or {}), confining, cached
+    )
     router = Routes(table, at, writable=write is not None)
     _reads(router, table)
     if write:

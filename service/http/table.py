@@ -37,12 +37,17 @@ TAKES = "__takes__"
 
 @dataclass(frozen=True)
 class Table:
-    """One served table: what its routes share."""
+    """One served table: what its routes share.
+
+    Attributes:
+        cached: for how many seconds its answers are kept at the most; None: they aren't.
+    """
 
     repository: type[Repository[Any]]
     of: Surface
     showing: Showing
     confining: Confining
+    cached: float | None = None
 
     def asked(self, request: Request) -> tuple[Asking, Choice]:
         """What a list route was asked, and the path for it.
@@ -110,7 +115,9 @@ class Table:
         name = self.of.contract.table
         found = service.readers.get(name)
         if found is None:
-            found = service.readers[name] = Reader(self.of, self.showing, service.database, service.signer, service.settings)
+            found = service.readers[name] = Reader(
+                self.of, self.showing, service.database, service.signer, service.settings, service.cache
+            )
         return found
 
     def seen(self, request: Request) -> Rows:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 from fastapi import Depends, Request
 from redis.asyncio import Redis
 
+from service.cache.caching import Cache
 from service.contract.cursor import Signer
 from service.db import Database, Repository
 from service.http.reading import Reader
@@ -23,6 +24,7 @@ class Service:
     """What one application holds, made in `service/app.py`.
 
     Attributes:
+        cache: where answers are kept; None: nothing is.
         sections: the settings of table files, by their class.
         ledger: where refused questions are counted.
         readers: what reads each table, by its name.
@@ -33,6 +35,7 @@ class Service:
     database: Database
     signer: Signer
     redis: Redis | None = None
+    cache: Cache | None = None
     sections: Mapping[type[Section], Section] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     readers: dict[str, Reader] = field(default_factory=dict, init=False)

@@ -5,10 +5,12 @@ from typing import Any
 
 from service.db import Database, Repository, Surface, surface
 from service.db.answers import RUNNING, Once, stands
+from service.db.drops import NOTE, number, told
 from service.db.faults import FAULTS, gone
 from service.db.model import table_of
+from service.db.outbox import What
 from service.db.reading import Compiled
-from service.db.writing import KEY, Writing
+from service.db.writing import KEY, Drops, Writing
 from service.errors import Problem, StillRunning
 from service.http.confining import missing
 from service.http.showing import Showing
@@ -45,12 +47,11 @@ class Writer:
             Problem: the database refuses a value, or is away, busy or slow.
         """
         writing = self._able("create")
-        statement = writing and writing.create(tuple(values), note=bool(self._database.outbox))
+        statement = writing and writing.create(tuple(values), note=bool(self._database.outbox), drops=self._drops)
         if not statement:
             return None
-        (record,) = await self._database.write(statement.sql, statement.arguments(values))
-        key, data = statement.result(record)
-        return key, data
+        (made,) = await self._written("created", statement, values)
+        return made[0], made[1]
 
     async def create_once(self, values: Mapping[str, Any], once: Once, place: str) -> tuple[Any, str] | None:
         """The same, and keep the answer; None also where it was done before, somebody else is at it, or the connection was lost.
@@ -69,22 +70,19 @@ class Writer:
         if once.identity in self._running:
             raise StillRunning(RUNNING)
         writing = self._able("create")
-        statement = writing and writing.create_once(tuple(values), note=bool(self._database.outbox))
+        statement = writing and writing.create_once(tuple(values), note=bool(self._database.outbox), drops=self._drops)
         if not statement:
             return None
         self._running.add(once.identity)
         try:
-            records = await self._database.write(statement.sql, statement.arguments({**values, **once.values(place)}))
+            made = await self._written("created", statement, {**values, **once.values(place)})
         except (Problem, *FAULTS) as error:
             if stands(error) or gone(error.__cause__):
                 return None
             raise
         finally:
             self._running.discard(once.identity)
-        if not records:
-            return None
-        key, data = statement.result(records[0])
-        return key, data
+        return (made[0][0], made[0][1]) if made else None
 
     async def change(self, key: Any, values: Mapping[str, Any]) -> bool:
         """Change a row; whether that was done, rather than left to a unit of work.
@@ -93,8 +91,8 @@ class Writer:
             Problem: there is no such row, the database refuses a value, or is away, busy or slow.
         """
         writing = self._able("change") if values else None
-        statement = writing and writing.change(tuple(values), note=bool(self._database.outbox))
-        return await self._sent(statement or None, key, values)
+        statement = writing and writing.change(tuple(values), note=bool(self._database.outbox), drops=self._drops)
+        return await self._sent("changed", statement or None, key, values)
 
     async def delete(self, key: Any) -> bool:
         """Delete a row; whether that was done, rather than left to a unit of work.
@@ -105,16 +103,32 @@ class Writer:
         writing = self._able("delete")
         if writing:
             self._database.catalogue.need_to_delete(self._repository.model)
-        statement = writing and writing.delete(note=bool(self._database.outbox))
-        return await self._sent(statement or None, key, {})
+        statement = writing and writing.delete(note=bool(self._database.outbox), drops=self._drops)
+        return await self._sent("deleted", statement or None, key, {})
 
-    async def _sent(self, statement: Compiled | None, key: Any, values: Mapping[str, Any]) -> bool:
+    async def _sent(self, what: What, statement: Compiled | None, key: Any, values: Mapping[str, Any]) -> bool:
         if statement is None:
             return False
         self._database.catalogue.need(table_of(self._repository.model).primary_key)
-        if not await self._database.write(statement.sql, statement.arguments({**values, KEY: key})):
+        if not await self._written(what, statement, {**values, KEY: key}):
             raise missing(self._of.contract.table, key)
         return True
+
+    @property
+    def _drops(self) -> Drops:
+        """The columns whose values caches must be told of."""
+        caches = self._database.caches
+        return caches.columns(self._of.contract.table) if caches else None
+
+    async def _written(self, what: What, statement: Compiled, values: Mapping[str, Any]) -> list[list[Any]]:
+        """What a statement gives, once caches have forgotten what it changed."""
+        caches, note = self._database.caches, number()
+        records = await self._database.write(statement.sql, statement.arguments({**values, NOTE: note}))
+        found = [statement.result(record) for record in records]
+        names = self._drops
+        if found and caches and names is not None:
+            await caches.forget([told(self._of.contract.table, what, found[0], names)], [note])
+        return found
 
     def _able(self, method: str) -> Writing | None:
         """What writes, if nothing else has to be done and the repository doesn't do it in its own way."""
