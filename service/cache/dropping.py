@@ -18,6 +18,8 @@ from service.db.reading import compiled
 
 BULK_MOST = 1000
 """Rows of one write that are forgotten one by one; past that, the whole table is."""
+TRIES = 2
+"""A connection that is lost for nothing, since the machine was busy, is made anew."""
 FLUSH_SECONDS, LAST_SECONDS = 0.1, 1.0
 DONE_MOST = 50_000
 """Notes that may wait to be taken away; the oldest are left to the keepers."""
@@ -53,11 +55,12 @@ class Dropping:
 
     async def drop(self, tags: Sequence[bytes]) -> bool:
         """Take the marks from tags; whether Redis did. DEL works where its memory is full, too."""
-        found = await self._pipe.ask((b"DEL", *tags))
-        if not found or not isinstance(found[0], int):
-            return False
-        self.dropped += found[0]
-        return True
+        for _ in range(TRIES):
+            found = await self._pipe.ask((b"DEL", *tags)) if await self._pipe.ready() else None
+            if found and isinstance(found[0], int):
+                self.dropped += found[0]
+                return True
+        return False
 
     def kept(self, database: Database) -> AbstractAsyncContextManager[None]:
         """Take notes away for as long as the block lasts."""

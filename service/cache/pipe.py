@@ -1,8 +1,8 @@
 """One connection to Redis. What a turn of the event loop asks goes together: a cache must cost less than what it saves.
 
 Keys that are wanted in one turn are fetched by one MGET, each once; other commands go behind it. Redis slow or gone is no
-error: what is asked gets None. An answer that takes longer than `GIVE_UP_SECONDS` breaks the connection off, and for
-`REST_SECONDS` nobody waits for Redis at all.
+error: what is asked gets None. An answer that takes longer than `GIVE_UP_SECONDS` breaks the connection off. If it can't be made
+anew at once, nobody waits for Redis for `REST_SECONDS`.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Pipe:
         self._rests_until = 0.0
         self._wanted = _Wanted()
         self._commands: list[tuple[Command, Take]] = []
-        self._due = False
+        self._due = self._hopeful = False
         self.given_up = 0
         self.closed = False
 
@@ -71,6 +71,13 @@ class Pipe:
         if self._connecting is None and not self.closed and time.monotonic() >= self._rests_until:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
         return False
+
+    async def ready(self) -> bool:
+        """Whether Redis can be asked; where the connection has just been lost, after waiting a moment for another one."""
+        if not self.open and self._hopeful and self._connecting:
+            await asyncio.wait([self._connecting], timeout=self._give_up)
+            self._hopeful = False
+        return self._line is not None
 
     async def fetch(self, keys: Sequence[bytes]) -> Values | None:
         """The values of keys, as they are at one moment; None where Redis doesn't say."""
@@ -144,6 +151,7 @@ class Pipe:
             await _greet(line, _hello(self._options))
             self._line = line
         except (OSError, TimeoutError) as error:
+            self._hopeful = False
             self._rest(error)
         finally:
             if line and self._line is not line:
@@ -151,16 +159,18 @@ class Pipe:
             self._connecting = None
 
     def _lost(self, line: "_Line", error: Exception | None) -> None:
+        """Call again at once; only if that fails, Redis is left alone."""
         if self._line is line:
             self._line = None
-            if not self.closed:
-                self._rest(error)
+            self.given_up += 1
+            log.info("the connection to Redis was lost", cause=repr(error) if error else "it hung up")
+            self._hopeful = True
+            _ = self.open
 
     def _rest(self, error: Exception | None) -> None:
         now = time.monotonic()
         if now > self._rests_until + 2 * REST_SECONDS:
             log.warning("Redis doesn't answer: nothing is kept, everything is read", cause=repr(error) if error else "it hung up")
-        self.given_up += 1
         self._rests_until = now + REST_SECONDS
 
 

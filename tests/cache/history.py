@@ -6,9 +6,9 @@ fits one that it may have seen: none older than the newest that was acknowledged
 what was sent before it ended.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 USUALLY_SECONDS, AFTER_FAULT_SECONDS = 0.05, 1.5
@@ -61,15 +61,19 @@ class History:
 
     Attributes:
         faults: when each began, and when it was over.
+        losses: when a process found that Redis wasn't well, in order.
     """
 
     registers: dict[str, Register] = field(default_factory=lambda: defaultdict(Register))
     reads: list[Read] = field(default_factory=list)
     faults: list[tuple[float, float]] = field(default_factory=list)
+    losses: Sequence[float] = ()
 
     def allowance(self, read: Read) -> float:
         """Seconds by which a read may be behind."""
         near = any(begin <= read.ended and read.began <= end + AFTER_FAULT_SECONDS for begin, end in self.faults)
+        first = bisect_left(self.losses, read.began - AFTER_FAULT_SECONDS)
+        near = near or (first < len(self.losses) and self.losses[first] <= read.ended + USUALLY_SECONDS)
         return AFTER_FAULT_SECONDS if near else USUALLY_SECONDS
 
     def is_right(self, read: Read, allowance: float) -> bool:
@@ -77,8 +81,13 @@ class History:
         register = self.registers[read.key]
         return any(map(read.fits, range(register.oldest(read.began - allowance), register.newest(read.ended) + 1)))
 
-    def stale(self) -> Sequence[Read]:
-        """The reads that were too old."""
+    def stale(self, losses: Iterable[float] = ()) -> Sequence[Read]:
+        """The reads that were too old.
+
+        Args:
+            losses: when a process found that Redis wasn't well: faults that nobody made on purpose.
+        """
+        self.losses = sorted(losses)
         return [read for read in self.reads if not self.is_right(read, self.allowance(read))]
 
     def behind(self, read: Read) -> float:

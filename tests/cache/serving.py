@@ -13,7 +13,7 @@ import uvicorn
 
 from service import settings
 from service.app import create_app
-from service.cache import dropping, epoch, flight, store
+from service.cache import dropping, entries, epoch, flight, store
 from service.db import noticing
 from service.db.drops import Change
 from service.db.reading import Compiled
@@ -79,11 +79,10 @@ def fill_without_guard() -> None:
     keep = store.Store._keep  # noqa: SLF001
 
     async def unguarded(self: store.Store, place: store.Place, marks: Any, kept: bytes, seconds: float) -> None:
-        found = await self._pipe.fetch(place.marks)
-        found = found and await self._marked(place, found)
-        under = store.stamp(found or [None])
-        if found and under:
-            await keep(self, place, found, under + kept[len(under) :], seconds)
+        found = await self._marked(place, [None for _ in marks])
+        now = entries.stamp(found)
+        if now:
+            await keep(self, place, found, now + kept[len(now) :], seconds)
 
     store.Store._keep = unguarded  # type: ignore[method-assign]  # noqa: SLF001
 
@@ -108,7 +107,11 @@ def counters_as_tags() -> None:
 def join_an_older_flight() -> None:
     """Wait for whoever reads the same, whenever that began."""
     join = flight.Flights.join
-    flight.Flights.join = lambda self, key, fly: join(self, key[0], fly)  # type: ignore
+
+    def joined(self: flight.Flights, key: Any, fly: flight.Fly) -> Any:
+        return join(self, key[0], fly)
+
+    flight.Flights.join = joined  # type: ignore[method-assign]
 
 
 def no_epoch() -> None:

@@ -30,11 +30,11 @@ class Traffic(History):
     """What happens while clients are at work.
 
     Attributes:
-        calm: nobody writes for the moment.
+        busy: somebody writes; cleared: nobody for the moment.
         hits: answers that came out of the cache.
     """
 
-    calm: bool = False
+    busy: asyncio.Event = field(default_factory=asyncio.Event)
     hits: int = 0
 
 
@@ -129,6 +129,7 @@ async def made(caller: Caller, name: str) -> Books:
 async def traffic(ports: Sequence[int], writers: int, readers: int) -> AsyncIterator[Traffic]:
     """So many clients at work, for as long as the block lasts."""
     history, over = Traffic(), asyncio.Event()
+    history.busy.set()
     callers = [Caller(ports) for _ in range(writers + readers)]
     books = [await made(callers[number], f"w{number}") for number in range(writers)]
     tasks = [asyncio.create_task(_write(history, caller, one, over)) for caller, one in zip(callers, books, strict=False)]
@@ -137,6 +138,7 @@ async def traffic(ports: Sequence[int], writers: int, readers: int) -> AsyncIter
         yield history
     finally:
         over.set()
+        history.busy.set()
         await asyncio.gather(*tasks)
         for caller in callers:
             caller.close()
@@ -153,8 +155,7 @@ async def _write(history: Traffic, caller: Caller, books: Books, over: asyncio.E
             else:
                 await asyncio.sleep(AFTER_FAILURE_SECONDS)
             await asyncio.sleep(random.random() * WRITE_PAUSE_SECONDS)  # noqa: S311
-            while history.calm and not over.is_set():
-                await asyncio.sleep(0.01)
+            await history.busy.wait()
 
 
 async def _read(history: Traffic, caller: Caller, everybodys: Sequence[Books], over: asyncio.Event) -> None:
@@ -164,6 +165,7 @@ async def _read(history: Traffic, caller: Caller, everybodys: Sequence[Books], o
         began = monotonic()
         status, found = await caller.ask("GET", path)
         history.hits += caller.hit
+        assert status not in {400, 404, 422}, (status, path, found)
         if status == 200:
             history.reads.append(Read(f"{key} {books.name}", began, monotonic(), seen(found), path))
         else:
@@ -179,7 +181,7 @@ def _questions(books: Books) -> list[tuple[str, str, Seen]]:
     return [
         ("row", f"/v1/books/{books.row}", lambda found: _is(found["ratings_count"])),
         ("row", f"/v1/books?author_id={books.alone}", lambda found: _is(found["data"][0]["ratings_count"])),
-        ("row", f"/v1/books?language={books.name}&limit=5", lambda found: _is(found["data"][0]["ratings_count"])),
+        ("row", f"/v1/books?language={books.name}&sort=-ratings_count", lambda found: _is(found["data"][0]["ratings_count"])),
         ("row", f"/v1/books?id__in={books.row}", lambda found: _is(found["data"][0]["ratings_count"])),
         ("moved", f"/v1/books?author_id={first}", lambda found: _there(found, 0)),
         ("moved", f"/v1/books?author_id={second}", lambda found: _there(found, 1)),
