@@ -72,6 +72,11 @@ class Pipe:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
         return False
 
+    @property
+    def resting(self) -> bool:
+        """Whether Redis is left alone."""
+        return self._line is None and time.monotonic() < self._rests_until
+
     async def ready(self) -> bool:
         """Whether Redis can be asked; where the connection has just been lost, after waiting a moment for another one."""
         if not self.open and self._hopeful and self._connecting:

@@ -5,6 +5,7 @@ was kept under. Otherwise whoever asks reads the database, and the answer is kep
 write meanwhile has taken one away. A tag without a mark gets a new one before the database is read, never the same again.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -83,6 +84,7 @@ class Store:
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe, self._flights = pipe, Flights()
+        self._marking: dict[bytes, asyncio.Task[Sequence[bytes | None]]] = {}
         self.counts = Counts()
 
     async def read(self, place: Place, load: Load) -> tuple[Held, str]:
@@ -115,7 +117,17 @@ class Store:
         return await self._flown(place, marks, under, load), MISS
 
     async def _marked(self, place: Place, marks: Sequence[bytes | None]) -> Sequence[bytes | None]:
-        """Give marks to tags that have none, and see all of them again."""
+        """Give marks to tags that have none, and see all of them again; once for all who want that in the same turn, and no later.
+
+        Whoever came later might have come after a write, and would be told of marks from before it.
+        """
+        going = self._marking.get(place.entry)
+        if going is None:
+            going = self._marking[place.entry] = asyncio.ensure_future(self._mark(place, marks))
+        return await asyncio.shield(going)
+
+    async def _mark(self, place: Place, marks: Sequence[bytes | None]) -> Sequence[bytes | None]:
+        del self._marking[place.entry]  # nothing has been sent yet
         life = b"%d" % (place.seconds * TAG_SECONDS * 1000)
         lacking = [name for name, found in zip(place.marks, marks, strict=True) if found is None]
         found = await self._pipe.ask(*((b"SET", name, mark(), b"NX", b"PX", life) for name in lacking), (b"MGET", *place.marks))

@@ -9,12 +9,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import TextClause, event, inspect
+from sqlalchemy import ColumnElement, TextClause, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from service.db.drops import Caches, Change, Values, note, number
+from service.db.drops import Caches, Change, after, before, note, number
 from service.db.model import Model
+from service.db.surface import Surface
 
 TOLD = {"shelfmark_told": True}
 """Options of a statement whose changes are told by whoever sends it."""
@@ -38,35 +39,60 @@ class Noticed:
             event.listen(session.sync_session, "do_orm_execute", self._executed)
             event.listen(session.sync_session, "after_flush", self._flushed)
 
-    def columns(self, table: str) -> tuple[str, ...]:
-        """The columns whose old and new values must be told of a change; none where nobody keeps copies of the table."""
-        return (self._caches.columns(table) if self._caches else None) or ()
+    def before(self, of: Surface, same: ColumnElement[bool]) -> tuple[list[Any], list[Any]]:
+        """What an UPDATE must return, and ask for besides, to tell what a row was: see `drops.before`.
 
-    def row(self, table: str, key: Any, old: Values | None, new: Values | None) -> None:
-        """Tell of a row that was written: see `Change`."""
-        if self._caches and self._caches.columns(table) is not None:
-            self._changes.append(Change(table, key, old, new))
+        Args:
+            of: the row's table.
+            same: what finds it.
+        """
+        names = self._columns(of.contract.table)
+        return before(of, names, same, self._session.get_bind().dialect) if names else ([], [])
 
-    def rows(self, made: Sequence[Model]) -> None:
+    def gone(self, of: Surface) -> list[Any]:
+        """What a DELETE must return to tell what a row was."""
+        return after(of, self._columns(of.contract.table))
+
+    def changed(self, table: str, key: Any, old: Sequence[Any], row: Model | None) -> None:
+        """Tell of a row that was changed or deleted.
+
+        Args:
+            table: its name.
+            key: its primary key.
+            old: what `before` or `gone` gave.
+            row: as it is now; None: it is gone.
+        """
+        names = self._columns(table)
+        was = dict(zip(names, old, strict=True))
+        self._tell(Change(table, key, was, None if row is None else {name: getattr(row, name) for name in names}))
+
+    def created(self, made: Sequence[Model]) -> None:
         """Tell of rows that are new."""
         for one in made:
-            table = one.__tablename__
-            key = inspect(one).mapper.primary_key_from_instance(one)[0]
-            self.row(table, key, None, {name: getattr(one, name) for name in self.columns(table)})
+            new = {name: getattr(one, name) for name in self._columns(one.__tablename__)}
+            self._tell(Change(one.__tablename__, key_of(one), None, new))
 
     def table(self, name: str) -> None:
         """Tell of rows of a table that were written, whichever they are."""
-        self.row(name, None, None, None)
+        self._tell(Change(name))
 
     async def note(self) -> None:
         """Leave notes of all that, as a part of the transaction."""
         self._notes = {table: number() for table in dict.fromkeys(change.table for change in self._changes)}
         await note(self._session, self._notes)
 
-    async def tell(self) -> None:
+    async def forget(self) -> None:
         """Have it forgotten: the transaction stands."""
         if self._caches and self._changes:
             await self._caches.forget(self._changes, list(self._notes.values()))
+
+    def _columns(self, table: str) -> tuple[str, ...]:
+        """The columns whose old and new values must be told; none where nobody keeps copies of the table."""
+        return (self._caches.columns(table) if self._caches else None) or ()
+
+    def _tell(self, change: Change) -> None:
+        if self._caches and self._caches.columns(change.table) is not None:
+            self._changes.append(change)
 
     def _executed(self, state: ORMExecuteState) -> None:
         statement: Any = state.statement
@@ -85,6 +111,11 @@ class Noticed:
     def _flushed(self, session: Session, _: Any) -> None:
         for one in (*session.new, *session.dirty, *session.deleted):
             self.table(one.__tablename__)
+
+
+def key_of(row: Model) -> Any:
+    """A row's primary key."""
+    return inspect(row).mapper.primary_key_from_instance(row)[0]
 
 
 def _writing_parts(statement: Any) -> Sequence[Any]:

@@ -18,13 +18,11 @@ from service.contract.choose import Choice, choose
 from service.contract.question import Question, Sort
 from service.contract.search import sought
 from service.db.catalogue import Keeper
-from service.db.drops import after, before
 from service.db.estimate import estimated
 from service.db.faults import problem
 from service.db.measuring import Measured
 from service.db.model import Model, table_of
 from service.db.noticing import TOLD
-from service.db.outbox import Note
 from service.db.searching import FOUND, SEARCH_MOST, TOO_MANY, TOO_SLOW
 from service.db.session import Database, once_more
 from service.db.statements import Asked, upserted
@@ -189,7 +187,6 @@ class Repository(Generic[M]):
         async with self.database.writing() as unit:
             row = await self._inserted(unit, values)
             unit.note("created", [row])
-            unit.noticed.rows([row])
             return row
 
     @once_more
@@ -203,15 +200,12 @@ class Repository(Generic[M]):
             return await self.get(key)
         async with self.database.writing() as unit:
             self.rides(self._key)
-            same, names = self._primary == key, unit.noticed.columns(table_of(self.model).name)
-            old, more = before(self.surface, names, same, self.database.writes.engine.dialect) if names else ([], [])
+            old, more = unit.noticed.before(self.surface, same := self._primary == key)
             statement = update(self._model).where(same, *more).values(**values).returning(self._model, *old)
             found = (await unit.session.execute(statement, execution_options=ANEW | TOLD)).first()
-            row: M = self._found(found and found[0], key)
-            unit.note("changed", [row])
-            was = dict(zip(names, found[1:] if found else (), strict=True))
-            unit.noticed.row(row.__tablename__, key, was, {name: getattr(row, name) for name in names})
-            return row
+            row, *was = self._found(found, key)
+            unit.note("changed", [row], was)
+            return cast("M", row)
 
     @once_more
     async def delete(self, key: Any) -> None:
@@ -224,13 +218,9 @@ class Repository(Generic[M]):
         async with self.database.writing() as unit:
             self.rides(self._key)
             self.database.catalogue.need_to_delete(self.model)
-            table = table_of(self.model).name
-            names = unit.noticed.columns(table)
-            statement = delete(self.model).where(self._primary == key).returning(self._primary, *after(self.surface, names))
-            gone = (await unit.session.execute(statement, execution_options=TOLD)).first()
-            self._found(gone, key)
-            unit.notes.append(Note(table, key, "deleted"))
-            unit.noticed.row(table, key, dict(zip(names, gone[1:] if gone else (), strict=True)), None)
+            statement = delete(self.model).where(self._primary == key).returning(self._primary, *unit.noticed.gone(self.surface))
+            _, *was = self._found((await unit.session.execute(statement, execution_options=TOLD)).first(), key)
+            unit.note_gone(table_of(self.model).name, key, was)
 
     @once_more
     async def batch(self, rows: Sequence[Mapping[str, Any]]) -> list[M]:
@@ -247,7 +237,6 @@ class Repository(Generic[M]):
                     statement = insert(self._model).returning(self._model, sort_by_parameter_order=True)
                     made = list(await unit.session.scalars(statement, [dict(row) for row in rows], execution_options=TOLD))
                 unit.note("created", made)
-                unit.noticed.rows(made)
             except DBAPIError as error:
                 found = problem(error)
                 if found is None or found.status >= Internal.status:
