@@ -36,7 +36,8 @@ PRUNED_AFTER_SECONDS = 60.0
 RENEW = Script("""
 -- Renew the epoch, or begin another. KEYS: the epoch, which run of Redis it began in, and how processes arrange what they keep.
 -- ARGV: its mark as it was before the look at the notes (or nothing), the time of that in milliseconds, how old it may be, for how
--- long the epoch lives from then on, a mark for another one, this process's arrangement. Answers the epoch's mark, and the time.
+-- long the epoch lives from then on, a mark for another one (or nothing: none may begin), this process's arrangement. Answers the
+-- epoch's mark, and the time.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
@@ -53,6 +54,10 @@ for at = 1, #known, 2 do
 end
 if not found or redis.call('GET', KEYS[2]) ~= run then
   found = ARGV[5]
+  if found == '' then
+    redis.call('DEL', KEYS[1])
+    return {found, now}
+  end
   redis.call('SET', KEYS[1], found, 'PX', ARGV[4])
   redis.call('SET', KEYS[2], run)
 elseif found == ARGV[1] then
@@ -119,8 +124,9 @@ class Epoch:
 
     async def _renew(self, names: Names, seen: tuple[bytes, int] | None) -> None:
         was, looked = seen or (b"", 0)
+        another = mark() if seen else b""  # only after a look at the notes
         times = (b"%d" % looked, b"%d" % (LOOK_SECONDS * 1000), b"%d" % (self.life_seconds * 1000))
-        found = await self._pipe.run(RENEW, (names.epoch, names.run, names.layouts), (was, *times, mark(), self._layout))
+        found = await self._pipe.run(RENEW, (names.epoch, names.run, names.layouts), (was, *times, another, self._layout))
         self._seen = (found[0], found[1]) if found else None
 
     async def _heard(self, database: Database) -> bool:

@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a busy machine take its time, where it counts what is forgotten, and not when."""
     monkeypatch.setattr(epoch, "OVERDUE_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(epoch, "LIFE_SECONDS", PATIENCE_SECONDS)

@@ -11,7 +11,7 @@ from service.settings import Settings, load
 from tests.cache.asking import created, how, keep
 from tests.fixtures.application import client_of
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 async def test_a_row_is_kept_until_it_is_written(client: AsyncClient) -> None:

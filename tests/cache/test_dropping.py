@@ -13,7 +13,7 @@ from service.tables.books import Book, Books
 from tests.cache.asking import created, keep, still_kept
 from tests.waiting import until
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from service.db import Database
 from tests.cache.asking import created, how, keep
 from tests.waiting import until
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 @pytest.fixture
