@@ -202,6 +202,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         async with (
             service.database.catalogue.watching(service.database),
+            service.database.outbox.nudge.kept(service.database),
             service.ledger.kept(service.database),
             service.database.slow.kept(service.database),
             _kept(app),

@@ -123,8 +123,14 @@ class Settings(Section):
 
     connection_budget: int | None = Field(None, ge=6, le=100_000)
     """PostgreSQL connections for all processes together; pool sizes come from it. Unset: 6 reads and 4 writes for each process."""
-    job_workers: int = Field(0, ge=0, le=64)
-    """Processes that run jobs, as far as connections are counted."""
+    job_workers: int = Field(1, ge=0, le=64)
+    """Worker processes (`shelfmark worker`), as far as connections are counted."""
+    job_slots: int | None = Field(None, ge=1, le=500)
+    """Jobs that one worker runs at the same time. Unset: one less than its connections for writes."""
+    job_grace_seconds: float = Field(20.0, ge=0, le=3600)
+    """Seconds that a worker's jobs have to end after the signal to stop. What runs then is handed back, and goes on elsewhere."""
+    job_keep_days: int = Field(7, ge=1, le=3650)
+    """Days for which jobs are kept that have ended."""
     read_pool_size: int | None = Field(None, ge=1, le=500)
     """Connections that one process keeps for reads. Unset: its share of `SHELFMARK_CONNECTION_BUDGET`."""
     write_pool_size: int | None = Field(None, ge=1, le=500)

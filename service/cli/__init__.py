@@ -61,6 +61,18 @@ def serve(
 
 
 @app.command()
+def worker(
+    slots: Annotated[
+        int | None, typer.Option(min=0, max=500, help="Jobs to run at the same time; 0 only hands them out to other workers.")
+    ] = None,
+) -> None:
+    """Run jobs: those that are due are handed out, run, and tried again where that helps. Any number of workers may run."""
+    from service.cli.working import run
+
+    run(slots)
+
+
+@app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="Where to go: a revision, or head.")] = "head",
     *,

@@ -45,10 +45,10 @@ class Writer:
             Problem: the database refuses a value, or is away, busy or slow.
         """
         writing = self._able("create")
-        statement = writing and writing.create(tuple(values), note=bool(self._database.outbox))
+        statement = writing and writing.create(tuple(values), note=self._notes)
         if not statement:
             return None
-        (record,) = await self._database.write(statement.sql, statement.arguments(values))
+        (record,) = await self._write(statement, values)
         key, data = statement.result(record)
         return key, data
 
@@ -69,12 +69,12 @@ class Writer:
         if once.identity in self._running:
             raise StillRunning(RUNNING)
         writing = self._able("create")
-        statement = writing and writing.create_once(tuple(values), note=bool(self._database.outbox))
+        statement = writing and writing.create_once(tuple(values), note=self._notes)
         if not statement:
             return None
         self._running.add(once.identity)
         try:
-            records = await self._database.write(statement.sql, statement.arguments({**values, **once.values(place)}))
+            records = await self._write(statement, {**values, **once.values(place)})
         except (Problem, *FAULTS) as error:
             if stands(error) or gone(error.__cause__):
                 return None
@@ -93,7 +93,7 @@ class Writer:
             Problem: there is no such row, the database refuses a value, or is away, busy or slow.
         """
         writing = self._able("change") if values else None
-        statement = writing and writing.change(tuple(values), note=bool(self._database.outbox))
+        statement = writing and writing.change(tuple(values), note=self._notes)
         return await self._sent(statement or None, key, values)
 
     async def delete(self, key: Any) -> bool:
@@ -105,16 +105,28 @@ class Writer:
         writing = self._able("delete")
         if writing:
             self._database.catalogue.need_to_delete(self._repository.model)
-        statement = writing and writing.delete(note=bool(self._database.outbox))
+        statement = writing and writing.delete(note=self._notes)
         return await self._sent(statement or None, key, {})
 
     async def _sent(self, statement: Compiled | None, key: Any, values: Mapping[str, Any]) -> bool:
         if statement is None:
             return False
         self._database.catalogue.need(table_of(self._repository.model).primary_key)
-        if not await self._database.write(statement.sql, statement.arguments({**values, KEY: key})):
+        if not await self._write(statement, {**values, KEY: key}):
             raise missing(self._of.contract.table, key)
         return True
+
+    async def _write(self, statement: Compiled, values: Mapping[str, Any]) -> list[Any]:
+        """The rows of a statement; whoever hands on what it notes is woken."""
+        records = await self._database.write(statement.sql, statement.arguments(values))
+        if self._notes:
+            self._database.outbox.nudge()
+        return records
+
+    @property
+    def _notes(self) -> bool:
+        """Whether anybody is to be told of the table's rows."""
+        return self._database.outbox.wants(self._of.contract.table)
 
     def _able(self, method: str) -> Writing | None:
         """What writes, if nothing else has to be done and the repository doesn't do it in its own way."""
