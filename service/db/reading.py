@@ -15,6 +15,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from service.db.rendering import row
 from service.db.statements import AMONG, Asked
 from service.db.surface import Surface
+from service.db.version import VERSION, columns_of
 
 OID_OF_FLOAT8, OID_OF_NUMERIC = 701, 1700
 Process = Callable[[Any], Any]
@@ -84,7 +85,7 @@ def page_as_json(asked: Asked, columns: Sequence[str], limit: int, last: Mapping
 
 
 def rows_as_json(of: Surface, columns: Sequence[str]) -> Select[*tuple[Any, ...]] | None:
-    """Rows by their primary keys, `values` of which are bound as those of `__in`: `key` and `data`, in no order.
+    """Rows by their primary keys, `values` of which are bound as those of `__in`: `key`, `data` and `VERSION`, in no order.
 
     Returns:
         None where a column has no renderer.
@@ -94,7 +95,8 @@ def rows_as_json(of: Surface, columns: Sequence[str]) -> Select[*tuple[Any, ...]
         return None
     primary = of.expressions[of.primary]
     keys = bindparam(of.primary + AMONG, type_=ARRAY(primary.type))
-    return select(primary.label("key"), written.label("data")).where(primary == func.any(keys))
+    version = (column.label(name) for column, name in zip(columns_of(of.model), VERSION, strict=True))
+    return select(primary.label("key"), written.label("data"), *version).where(primary == func.any(keys))
 
 
 def _taken(kind: Any, dialect: Dialect) -> Process | None:

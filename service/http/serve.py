@@ -11,8 +11,9 @@ from fastapi import APIRouter, Request
 from pydantic import create_model
 from starlette.responses import Response
 
-from service.db import Repository, surface
+from service.db import Model, Repository, surface
 from service.db.surface import undeletable
+from service.db.version import Match
 from service.errors import (
     Conflict,
     IndexNotReady,
@@ -32,12 +33,15 @@ from service.errors import (
 )
 from service.http import openapi
 from service.http.confining import DECLARED, Confining
+from service.http.etags import HEADER as ETAG
+from service.http.etags import Demanded
 from service.http.problems import responses
 from service.http.route import Route
 from service.http.schema import Schema, partial
 from service.http.scopes import DOCS, minds_rows, needs
 from service.http.showing import Showing
 from service.http.table import LANED, TAKES, Table, answered
+from service.http.uses import service_of
 
 BUSY = (IndexNotReady, Overloaded, TimedOut, Unavailable)
 READ = responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
@@ -60,6 +64,23 @@ class Routes(APIRouter):
             _deletes(self, self.table)
         self._undecided = False
 
+    def wanted(self, request: Request) -> Match:
+        """A dependency for acts of one's own: which states of a row a request is meant for.
+
+        Raises:
+            PreconditionRequired: the table demands that it says so, and it doesn't.
+            InvalidQuestion: what it says can't be understood.
+        """
+        return self.table.match(request)
+
+    def meant(self, request: Request) -> Match:
+        """The same for an act that is open to who doesn't say so, whatever the table demands."""
+        return self.table.match(request, demanded=False)
+
+    def etag(self, request: Request, row: Model) -> dict[str, str]:
+        """The header that says which state a row is in that one's own route answers, or has made."""
+        return {ETAG: self.table.etag(service_of(request), row)}
+
     def undeletable(self) -> list[str]:
         """Why rows can be created and changed, but not deleted: a sentence for each foreign key that would be scanned for."""
         return undeletable(self.table.repository.model) if self.writable else []
@@ -73,6 +94,7 @@ def serve(
     write: type[Schema] | None = None,
     include: Mapping[str, type[Schema]] | None = None,
     within: str | Mapping[str, str] | None = None,
+    demands: Demanded | None = None,
 ) -> Routes:
     """The routes of a table.
 
@@ -84,13 +106,16 @@ def serve(
         include: relations that `include=` may embed: the name of a many-to-one relationship -> its shape.
         within: the column by which keys may be confined to rows, or what keys name -> the column where they differ. A key that is
             confined by anything else can't be used here.
+        demands: `"If-Match"`: who changes or deletes a row has to say which state of it is meant. Acts of a table file's own say so
+            by `router.wanted`.
 
     Raises:
         SetupError: a relation is none, no index leads to the rows of a confined key, or the model can't be served.
     """
     visible = frozenset(read.model_fields)
     confining = DECLARED[repository.model] = Confining.by(repository.model, within, visible)
-    table = Table(repository, surface(repository.model).of(visible), Showing.of(repository.model, read, include or {}), confining)
+    showing = Showing.of(repository.model, read, include or {})
+    table = Table(repository, surface(repository.model).of(visible), showing, confining, demands)
     router = Routes(table, at, writable=write is not None)
     _reads(router, table)
     if write:

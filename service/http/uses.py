@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from service.contract.cursor import Signer
 from service.db import Database, Repository
+from service.http.etags import Etags
 from service.http.reading import Reader
 from service.http.writing import Writer
 from service.plans.ledger import Ledger
@@ -23,6 +24,7 @@ class Service:
     """What one application holds, made in `service/app.py`.
 
     Attributes:
+        etags: makes and reads the ETags of rows.
         sections: the settings of table files, by their class.
         ledger: where refused questions are counted.
         readers: what reads each table, by its name.
@@ -35,8 +37,12 @@ class Service:
     redis: Redis | None = None
     sections: Mapping[type[Section], Section] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
+    etags: Etags = field(init=False)
     readers: dict[str, Reader] = field(default_factory=dict, init=False)
     writers: dict[str, Writer] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "etags", Etags(self.signer.secrets))
 
     def section(self, kind: type[K]) -> K:
         """The settings that a table file declared."""
