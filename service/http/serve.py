@@ -24,6 +24,8 @@ from service.errors import (
     NotFound,
     NotServed,
     Overloaded,
+    PreconditionFailed,
+    PreconditionRequired,
     StorageFull,
     TimedOut,
     TooManyMatches,
@@ -44,7 +46,9 @@ from service.http.table import LANED, TAKES, Table, answered
 from service.http.uses import service_of
 
 BUSY = (IndexNotReady, Overloaded, TimedOut, Unavailable)
-READ = responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
+SEEN: dict[int | str, dict[str, Any]] = {200: openapi.ETAGGED, 304: openapi.UNCHANGED}
+MADE: dict[int | str, dict[str, Any]] = {201: openapi.ETAGGED}
+READ = SEEN | responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
 WRITE = responses(MalformedBody, Conflict, UnsupportedMediaType, InvalidBody, ValueRefused, StorageFull, *BUSY)
 ONE = responses(NotFound, InvalidQuestion)
 
@@ -123,6 +127,11 @@ def serve(
     return router
 
 
+def meant(table: Table) -> dict[int | str, dict[str, Any]]:
+    """What a route that changes a row may answer, if that isn't in a state that is meant."""
+    return responses(PreconditionFailed, *([PreconditionRequired] if table.demands else []))
+
+
 def _route(table: Table) -> type[Route]:
     """The kind of route that needs a table's scopes."""
 
@@ -162,8 +171,8 @@ def _reads(router: APIRouter, table: Table) -> None:
         table.path,
         summary=f"Get one of {name}",
         response_model=openapi.row(table.showing),
-        responses=ONE | responses(*BUSY),
-        openapi_extra={"parameters": [openapi.key(table.of, table.form), *openapi.members(table.showing)]},
+        responses=SEEN | ONE | responses(*BUSY),
+        openapi_extra={"parameters": [openapi.key(table.of, table.form), *openapi.members(table.showing), openapi.if_none_match()]},
         name=f"{name}_get",
     )
     @minds_rows
@@ -184,7 +193,7 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
         summary=f"Create one of {name}",
         status_code=201,
         response_model=table.showing.shape,
-        responses=WRITE,
+        responses=MADE | WRITE,
         name=f"{name}_create",
     )
     @minds_rows
@@ -213,8 +222,8 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
         summary=f"Change one of {name}",
         status_code=204,
         response_class=Response,
-        responses=ONE | WRITE,
-        openapi_extra={"parameters": [openapi.key(table.of, table.form)]},
+        responses={204: openapi.ETAGGED} | ONE | meant(table) | WRITE,
+        openapi_extra={"parameters": [openapi.key(table.of, table.form), openapi.if_match(table.demands)]},
         name=f"{name}_change",
     )
     @minds_rows
@@ -231,8 +240,8 @@ def _deletes(router: APIRouter, table: Table) -> None:
         summary=f"Delete one of {name}",
         status_code=204,
         response_class=Response,
-        responses=ONE | responses(Conflict, *BUSY),
-        openapi_extra={"parameters": [openapi.key(table.of, table.form)]},
+        responses=ONE | meant(table) | responses(Conflict, *BUSY),
+        openapi_extra={"parameters": [openapi.key(table.of, table.form), openapi.if_match(table.demands)]},
         name=f"{name}_delete",
     )
     @minds_rows

@@ -6,11 +6,11 @@ from fastapi import Depends, Path, Request, Response
 from pydantic import Field, model_validator
 
 from service.db.version import Match
-from service.errors import Conflict
-from service.http import Schema, minds_rows
+from service.errors import Conflict, PreconditionFailed, PreconditionRequired
+from service.http import Schema, minds_rows, openapi
 from service.http.confining import Rows, rows_of
 from service.http.problems import responses
-from service.http.serve import BUSY, ONE, WRITE
+from service.http.serve import BUSY, MADE, ONE, WRITE
 from service.http.uses import service_of
 from service.tables import books, holds, loans
 from service.tables.availability import Availability, availability
@@ -22,7 +22,8 @@ from service.tables.rules import LendingRules
 MOST = 2**63 - 1
 Key = Annotated[int, Field(ge=1, le=MOST)]
 Id = Annotated[int, Path(alias="id", ge=1, le=MOST)]
-ACT = ONE | responses(Conflict, *BUSY)
+ACT = ONE | responses(PreconditionFailed, Conflict, *BUSY)
+IF_MATCH = {"parameters": [openapi.if_match(None)]}
 
 
 def lending(request: Request) -> Lending:
@@ -79,7 +80,7 @@ class HoldPlaced(HoldRead):
     )
 
 
-@loans.router.post("", summary="Borrow", status_code=201, response_model=LoanRead, responses=WRITE)
+@loans.router.post("", summary="Borrow", status_code=201, response_model=LoanRead, responses=MADE | WRITE)
 @minds_rows
 async def borrow(request: Request, body: LoanWrite, desk: Desk, theirs: Theirs, response: Response) -> Loan:
     """Lend a copy to a member. The one that is set aside for them comes first."""
@@ -89,7 +90,7 @@ async def borrow(request: Request, body: LoanWrite, desk: Desk, theirs: Theirs, 
     return loan
 
 
-@loans.router.post("/{id}:return", summary="Return", response_model=Returned, responses=ACT)
+@loans.router.post("/{id}:return", summary="Return", response_model=Returned, responses=ACT, openapi_extra=IF_MATCH)
 @minds_rows
 async def give_back(loan_id: Id, desk: Desk, theirs: Theirs, match: Meant) -> dict[str, Any]:
     """End a loan. The copy is set aside for the next in line, or stands on the shelf again."""
@@ -97,7 +98,13 @@ async def give_back(loan_id: Id, desk: Desk, theirs: Theirs, match: Meant) -> di
     return {"loan": loan, "hold": None if hold is None or theirs.hide(hold) else hold}
 
 
-@loans.router.post("/{id}:renew", summary="Renew", response_model=LoanRead, responses=ACT)
+@loans.router.post(
+    "/{id}:renew",
+    summary="Renew",
+    response_model=LoanRead,
+    responses={200: openapi.ETAGGED} | ACT | responses(PreconditionRequired),
+    openapi_extra={"parameters": [openapi.if_match(loans.router.table.demands)]},
+)
 @minds_rows
 async def renew(*, request: Request, loan_id: Id, desk: Desk, theirs: Theirs, match: Wanted, response: Response) -> Loan:
     """Put off a loan's return, unless somebody waits for the book."""
@@ -106,7 +113,7 @@ async def renew(*, request: Request, loan_id: Id, desk: Desk, theirs: Theirs, ma
     return loan
 
 
-@holds.router.post("", summary="Place a hold", status_code=201, response_model=HoldPlaced, responses=WRITE)
+@holds.router.post("", summary="Place a hold", status_code=201, response_model=HoldPlaced, responses=MADE | WRITE)
 @minds_rows
 async def place(request: Request, body: HoldWrite, desk: Desk, theirs: Theirs, response: Response) -> dict[str, Any]:
     """Let a member wait for a book. A copy on the shelf is set aside for them at once."""
@@ -116,7 +123,9 @@ async def place(request: Request, body: HoldWrite, desk: Desk, theirs: Theirs, r
     return HoldRead.model_validate(placed.hold).model_dump() | {"place": placed.place}
 
 
-@holds.router.delete("/{id}", summary="Cancel a hold", status_code=204, response_class=Response, responses=ACT)
+@holds.router.delete(
+    "/{id}", summary="Cancel a hold", status_code=204, response_class=Response, responses=ACT, openapi_extra=IF_MATCH
+)
 @minds_rows
 async def cancel(hold_id: Id, desk: Desk, theirs: Theirs, match: WantedHold) -> Response:
     """End a hold. The copy that was set aside for it goes to the next in line."""
