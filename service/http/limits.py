@@ -106,7 +106,7 @@ class Bucket:
     def told(self) -> tuple[tuple[bytes, bytes], ...]:
         """What is left, for the answer: the headers of the IETF's draft on rate limits, as far as this process knows."""
         limit = self.limit
-        left = self.tokens + self.left
+        left = min(self.tokens + self.left, limit.burst)  # what was left at a draw may have been earned and drawn again meanwhile
         if left < 0:
             return limit.spent
         return (b"ratelimit", limit.told % (left, (limit.burst - left) // limit.rate + 1)), limit.policy
