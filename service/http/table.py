@@ -9,7 +9,8 @@ from urllib.parse import quote
 from fastapi import Request
 from starlette.responses import Response
 
-from service.contract.choose import Choice, choose
+from service.contract.choose import Choice
+from service.contract.path import Path
 from service.contract.question import Question
 from service.contract.refusal import refuse
 from service.contract.served import ready, served
@@ -22,7 +23,7 @@ from service.http import openapi
 from service.http.asking import Asking, ask, ask_members, fingerprint, invalid, parameters_of
 from service.http.bodies import rows_of, values_of
 from service.http.callers import Caller, caller_of
-from service.http.confining import Confining, Rows, missing
+from service.http.confining import EVERY_ROW, Confining, Rows, missing
 from service.http.reading import Answer, Reader, link, opened, sealed
 from service.http.schema import Schema
 from service.http.showing import Showing
@@ -44,8 +45,12 @@ class Table:
     showing: Showing
     confining: Confining
 
-    def asked(self, request: Request) -> tuple[Asking, Choice]:
+    def asked(self, request: Request, parameters: Sequence[tuple[str, str]] | None = None) -> tuple[Asking, Choice]:
         """What a list route was asked, and the path for it.
+
+        Args:
+            request: of somebody who may see all rows, or some.
+            parameters: those of the question; by default all of the URL.
 
         Raises:
             InvalidQuestion: a parameter can't be understood.
@@ -53,37 +58,25 @@ class Table:
             NotServed: no path serves it.
             IndexNotReady: the paths that serve it are withdrawn.
         """
-        parameters = parameters_of(request.scope["query_string"])
+        given = parameters_of(request.scope["query_string"]) if parameters is None else parameters
         settings = service_of(request).settings
-        asking = ask(self.of, parameters, settings, self.showing.members, self.showing.relations)
+        asking = ask(self.of, given, settings, self.showing.members, self.showing.relations)
         rows = self.seen(request)
         asking.question, of = rows.question(asking.question), self.confining.of if rows else self.of
         choice = self._chosen(request, asking.question, of)
         if choice is None:
             service_of(request).ledger.count(of.contract, asking.question)
-            refusal = refuse(of.contract, asking.question, rows.values)
-            line = f" Or give the table this index: {refusal.index}" if refusal.index else ""
-            raise NotServed(
-                f"No index of {self.of.contract.table} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
-                asked=refusal.asked,
-                nearest=refusal.nearest,
-                index=refusal.index,
-                served=list(refusal.served),
-            )
+            raise refused(of, asking.question, rows.values)
         return asking, choice
 
     def _chosen(self, request: Request, question: Question, of: Surface) -> Choice | None:
         """The path for a question, of those that the database has; None where none was ever declared."""
-        catalogue = service_of(request).database.catalogue
-        left = catalogue.available(of.contract)
-        choice = choose(left, question)
-        if choice is None and left is not of.contract:
-            withdrawn = choose(of.contract, question)
-            if withdrawn:
-                path, model = withdrawn.path, self.repository.model
-                shown = {"index": line_of(model, path.name)} if path.include <= self.of.expressions.keys() else {}
-                raise catalogue.not_ready(self.of.contract.table, path.name, **shown)
-        return choice
+        return service_of(request).database.catalogue.chosen(of.contract, question, self._line)
+
+    def _line(self, path: Path) -> Mapping[str, Any]:
+        """The line of the model that declares a path, where clients may see all that it names."""
+        shown = path.include <= self.of.expressions.keys()
+        return {"index": line_of(self.repository.model, path.name)} if shown else {}
 
     def rows(self, request: Request) -> Repository[Any]:
         """The repository, over the application's database."""
@@ -273,6 +266,25 @@ class Table:
             "default_order": [str(sort) for sort in self.of.contract.default_order],
             "questions": [openapi.described(one, ready(left, self.of.contract, one)) for one in served(self.of.contract)],
         }
+
+
+def refused(of: Surface, question: Question, given: Mapping[str, Any] = EVERY_ROW) -> NotServed:
+    """The refusal of a question that no path serves.
+
+    Args:
+        of: what it was put to.
+        question: likewise.
+        given: what a key that is confined to rows has added to it.
+    """
+    refusal = refuse(of.contract, question, given)
+    line = f" Or give the table this index: {refusal.index}" if refusal.index else ""
+    return NotServed(
+        f"No index of {of.contract.table} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
+        asked=refusal.asked,
+        nearest=refusal.nearest,
+        index=refusal.index,
+        served=list(refusal.served),
+    )
 
 
 async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: int, found: int | None) -> dict[str, Any]:
