@@ -134,6 +134,12 @@ class TooManyMatches(Problem):
     slug, title, status = "too-many-matches", "The search finds too much", 422
 
 
+class TooManyRows(Problem):
+    """A question with more rows than are streamed."""
+
+    slug, title, status = "too-many-rows", "There are too many rows to stream", 422
+
+
 class InvalidCursor(Problem):
     """A cursor that is damaged, expired, or was given for another question."""
 

@@ -1,6 +1,6 @@
 """What OpenAPI is told of a table: typed parameters of what is served, and nothing else."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, create_model
 
@@ -11,10 +11,16 @@ from service.db.wire import Wire, wire
 from service.http.asking import split
 from service.http.schema import Schema
 from service.http.showing import Showing
+from service.jobs.lines import Formulas
+from service.jobs.opening import Format
 
 Parameter = dict[str, Any]
 ETAGGED = {"headers": {"ETag": {"schema": {"type": "string"}, "description": "The state that it is in."}}}
 UNCHANGED = {"description": "What you have is what there is. No body."} | ETAGGED
+FORMULAS = "formulas"
+OF_PAGES = frozenset({"limit", "cursor", "count", "include"})
+"""What a list takes, and a file of all its rows doesn't."""
+GUARDED = "What is done to a cell that a spreadsheet would take for a formula: an apostrophe before it, or nothing."
 SEARCHING = "A search (`__icontains`, `__has`) stands alone; its rows come by primary key. One that finds too many rows is refused."
 
 
@@ -134,6 +140,13 @@ def parameters(of: Surface, showing: Showing) -> list[Parameter]:
         *members(showing),
         if_none_match(),
     ]
+
+
+def exported(of: Surface, showing: Showing, form: Format) -> list[Parameter]:
+    """The query parameters of a list as a file: those of its question, and which members are wanted."""
+    asked = [one for one in parameters(of, showing) if one["name"] not in OF_PAGES]
+    schema = {"type": "string", "enum": list(get_args(Formulas)), "default": "quote"}
+    return [*asked, *([_query(FORMULAS, schema, GUARDED)] if form == "csv" else [])]
 
 
 def members(showing: Showing) -> list[Parameter]:

@@ -26,7 +26,7 @@ from service.db.statements import AMONG, Asked, values
 from service.db.version import Version
 from service.db.wire import Wire, wire
 from service.errors import InvalidCursor
-from service.http.asking import ask, ask_members, dumped, fingerprint, loaded, parameters_of
+from service.http.asking import ask, ask_members, fingerprint, parameters_of
 from service.http.confining import missing
 from service.http.etags import Etags, of_list, view_of
 from service.http.forms import CURSOR, Form, Parameters, Shape, deciding, shape, slots
@@ -246,14 +246,14 @@ def opened(signer: Signer, of: Surface, choice: Choice, bound: bytes, cursor: st
         raise InvalidCursor("This question has one page. Leave out cursor=.")
     found = signer.open(bound, cursor, time.time())
     try:
-        return {sort.name: loaded(of, sort.name, value) for sort, value in zip(choice.order, found, strict=True)}
+        return {sort.name: of.loaded(sort.name, value) for sort, value in zip(choice.order, found, strict=True)}
     except ValueError:  # the service signed it: a column had another type then
         raise InvalidCursor("The cursor is from before the table was changed. Begin again without cursor=.") from None
 
 
 def sealed(signer: Signer, of: Surface, choice: Choice, bound: bytes, last: Sequence[Any]) -> str:
     """The cursor of the page after a row."""
-    written = [dumped(of, sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
+    written = [of.dumped(sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
     period = signer.seconds // CURSOR_PERIODS
     return signer.seal(bound, written, time.time() // period * period)
 

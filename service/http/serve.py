@@ -5,7 +5,7 @@ A request travels: asking (the URL becomes a question), choosing (a path, or a r
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from pydantic import create_model
@@ -29,6 +29,7 @@ from service.errors import (
     StorageFull,
     TimedOut,
     TooManyMatches,
+    TooManyRows,
     Unavailable,
     UnsupportedMediaType,
     ValueRefused,
@@ -37,18 +38,23 @@ from service.http import openapi
 from service.http.confining import DECLARED, Confining
 from service.http.etags import HEADER as ETAG
 from service.http.etags import Demanded
+from service.http.exporting import stream
 from service.http.problems import responses
 from service.http.route import Route
 from service.http.schema import Schema, partial
 from service.http.scopes import DOCS, minds_rows, needs
 from service.http.showing import Showing
-from service.http.table import LANED, TAKES, Table, answered
+from service.http.table import LANED, TAKES, Table
+from service.http.telling import answered
 from service.http.uses import service_of
+from service.jobs.exporting import MEDIA_TYPES
+from service.jobs.opening import Format
 
 BUSY = (IndexNotReady, Overloaded, TimedOut, Unavailable)
 SEEN: dict[int | str, dict[str, Any]] = {200: openapi.ETAGGED, 304: openapi.UNCHANGED}
 MADE: dict[int | str, dict[str, Any]] = {201: openapi.ETAGGED}
 READ = SEEN | responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
+STREAM = responses(NotServed, InvalidQuestion, TooManyMatches, TooManyRows, *BUSY)
 WRITE = responses(MalformedBody, Conflict, UnsupportedMediaType, InvalidBody, ValueRefused, StorageFull, *BUSY)
 ONE = responses(NotFound, InvalidQuestion)
 
@@ -122,6 +128,8 @@ def serve(
     table = Table(repository, surface(repository.model).of(visible), showing, confining, demands)
     router = Routes(table, at, writable=write is not None)
     _reads(router, table)
+    for form in get_args(Format):
+        _exports(router, table, form)
     if write:
         _writes(router, table, write)
     return router
@@ -181,6 +189,26 @@ def _reads(router: APIRouter, table: Table) -> None:
         return await table.single(request)
 
     setattr(single, LANED, table)
+
+
+def _exports(router: APIRouter, table: Table, form: Format) -> None:
+    name = table.of.contract.table
+    file: dict[int | str, dict[str, Any]] = {
+        200: {"content": {MEDIA_TYPES[form].partition(";")[0]: {"schema": {"type": "string"}}}}
+    }
+
+    @router.get(
+        f".{form}",
+        summary=f"Stream {name} as {form.upper()}",
+        response_class=Response,
+        responses=file | STREAM,
+        openapi_extra={"parameters": openapi.exported(table.of, table.showing, form)},
+        name=f"{name}_{form}",
+    )
+    @minds_rows
+    async def export(request: Request) -> Response:
+        """All rows of a question that the list serves, as they are read. A question with too many of them is refused."""
+        return await stream(table, request, form)
 
 
 def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:

@@ -4,31 +4,31 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import Request
 from starlette.responses import Response
 
-from service.contract.choose import Choice, choose
+from service.contract.choose import Choice
+from service.contract.path import Path
 from service.contract.question import Question
-from service.contract.refusal import refuse
 from service.contract.served import ready, served
 from service.db import Model, Repository, Surface
 from service.db.answers import Once
 from service.db.declared import line_of
 from service.db.version import VERSION, Match, version_of
 from service.db.wire import Wire, render, wire
-from service.errors import InvalidBody, NotServed, SetupError
+from service.errors import InvalidBody, SetupError
 from service.http import openapi
 from service.http.asking import Asking, ask, ask_members, fingerprint, invalid, parameters_of
 from service.http.bodies import rows_of, values_of
 from service.http.callers import Caller, caller_of
 from service.http.confining import Confining, Rows, missing
 from service.http.etags import HEADER as ETAG
-from service.http.etags import Demanded, is_known, of_content, of_list, view_of
+from service.http.etags import Demanded, of_content, of_list, view_of
 from service.http.reading import Answer, Reader, link, opened, sealed
 from service.http.schema import Schema
 from service.http.showing import Showing
+from service.http.telling import answered, placed_at, refused, told
 from service.http.uses import Service, service_of
 from service.http.writing import Writer
 
@@ -48,8 +48,12 @@ class Table:
     confining: Confining
     demands: Demanded | None = None
 
-    def asked(self, request: Request) -> tuple[Asking, Choice]:
+    def asked(self, request: Request, parameters: Sequence[tuple[str, str]] | None = None) -> tuple[Asking, Choice]:
         """What a list route was asked, and the path for it.
+
+        Args:
+            request: of somebody who may see all rows, or some.
+            parameters: those of the question; by default all of the URL.
 
         Raises:
             InvalidQuestion: a parameter can't be understood.
@@ -57,37 +61,25 @@ class Table:
             NotServed: no path serves it.
             IndexNotReady: the paths that serve it are withdrawn.
         """
-        parameters = parameters_of(request.scope["query_string"])
+        given = parameters_of(request.scope["query_string"]) if parameters is None else parameters
         settings = service_of(request).settings
-        asking = ask(self.of, parameters, settings, self.showing.members, self.showing.relations)
+        asking = ask(self.of, given, settings, self.showing.members, self.showing.relations)
         rows = self.seen(request)
         asking.question, of = rows.question(asking.question), self.confining.of if rows else self.of
         choice = self._chosen(request, asking.question, of)
         if choice is None:
             service_of(request).ledger.count(of.contract, asking.question)
-            refusal = refuse(of.contract, asking.question, rows.values)
-            line = f" Or give the table this index: {refusal.index}" if refusal.index else ""
-            raise NotServed(
-                f"No index of {self.of.contract.table} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
-                asked=refusal.asked,
-                nearest=refusal.nearest,
-                index=refusal.index,
-                served=list(refusal.served),
-            )
+            raise refused(of, asking.question, rows.values)
         return asking, choice
 
     def _chosen(self, request: Request, question: Question, of: Surface) -> Choice | None:
         """The path for a question, of those that the database has; None where none was ever declared."""
-        catalogue = service_of(request).database.catalogue
-        left = catalogue.available(of.contract)
-        choice = choose(left, question)
-        if choice is None and left is not of.contract:
-            withdrawn = choose(of.contract, question)
-            if withdrawn:
-                path, model = withdrawn.path, self.repository.model
-                shown = {"index": line_of(model, path.name)} if path.include <= self.of.expressions.keys() else {}
-                raise catalogue.not_ready(self.of.contract.table, path.name, **shown)
-        return choice
+        return service_of(request).database.catalogue.chosen(of.contract, question, self._line)
+
+    def _line(self, path: Path) -> Mapping[str, Any]:
+        """The line of the model that declares a path, where clients may see all that it names."""
+        shown = path.include <= self.of.expressions.keys()
+        return {"index": line_of(self.repository.model, path.name)} if shown else {}
 
     def rows(self, request: Request) -> Repository[Any]:
         """The repository, over the application's database."""
@@ -153,7 +145,7 @@ class Table:
         if not caller_of(request.scope).within:
             found = await self.reader(request).page(request.url.path, request.scope["query_string"])
             if found:
-                return read(request, found)
+                return told(request, found)
         asking, choice = self.asked(request)
         service = service_of(request)
         seen, related = self.seen(request), self.confining.related(caller_of(request.scope), asking.include)
@@ -176,14 +168,14 @@ class Table:
         if asking.count != "none":
             content["count"] = await _counted(rows, asking, choice, service.settings.count_most, page.found)
         headers, body = link(request.url.path, request.scope["query_string"], following) if following else {}, render(content)
-        return read(request, Answer(body, headers, of_list(body)))
+        return told(request, Answer(body, headers, of_list(body)))
 
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""
         if not caller_of(request.scope).within:
             found = await self.reader(request).single(str(request.path_params[self.of.primary]), request.scope["query_string"])
             if found:
-                return read(request, found)
+                return told(request, found)
         key = self.key(request)
         parameters = parameters_of(request.scope["query_string"])
         fields, include = ask_members(parameters, self.showing.members, self.showing.relations)
@@ -199,7 +191,7 @@ class Table:
             raise missing(self.of.contract.table, key)
         body = render(self.showing.row(rows[0], fields, related))
         view = of_content(body) if include else self._view(rows[0], fields)
-        return read(request, Answer(body, etag=service_of(request).etags.row(version_of(rows[0]), view)))
+        return told(request, Answer(body, etag=service_of(request).etags.row(version_of(rows[0]), view)))
 
     def etag(self, service: Service, row: Model) -> str:
         """The ETag of a row that is shown whole."""
@@ -232,7 +224,7 @@ class Table:
         if made:
             return Response(made.body, 201, {**made.headers, ETAG: made.etag.decode()}, "application/json")
         row = await self.rows(request).create(**values)
-        headers = _place(request.url.path, getattr(row, self.of.primary)) | {ETAG: self.etag(service, row)}
+        headers = placed_at(request.url.path, getattr(row, self.of.primary)) | {ETAG: self.etag(service, row)}
         return answered(self.showing.row(row), 201, headers)
 
     def placed(self, caller: Caller, body: Schema) -> dict[str, Any]:
@@ -258,7 +250,7 @@ class Table:
         """
         writer, view = self.writer_of(service), view_of(self.showing.shape, self.showing.members)
         made = await (writer.create_once(values, once, f"{path}/", view.decode()) if once else writer.create(values))
-        return Answer(made.data.encode(), _place(path, made.key), service.etags.row(made.version, view)) if made else None
+        return Answer(made.data.encode(), placed_at(path, made.key), service.etags.row(made.version, view)) if made else None
 
     async def batch(self, request: Request, bodies: Sequence[Schema]) -> Response:
         """Insert rows, all or none."""
@@ -320,24 +312,6 @@ async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: 
         return {"value": min(found, most), "exact": found <= most}
     value, exact = await rows.count(asking.question, choice, most)
     return {"value": value, "exact": exact}
-
-
-def _place(path: str, key: Any) -> dict[str, str]:
-    """Where a row is that was created: the header that says so."""
-    return {"Location": f"{path}/{quote(str(key), safe='')}"}
-
-
-def read(request: Request, answer: Answer) -> Response:
-    """What was read, or that it is what the client has."""
-    etag = {ETAG: answer.etag.decode()}
-    if is_known(request.scope, answer.etag):
-        return Response(None, 304, etag)
-    return Response(answer.body, 200, {**answer.headers, **etag}, "application/json")
-
-
-def answered(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer in the wire format."""
-    return Response(render(content), status, headers, "application/json")
 
 
 def _after(service: Service, of: Surface, cursor: str | None, choice: Choice, bound: bytes) -> list[Any] | None:

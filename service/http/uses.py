@@ -1,6 +1,6 @@
 """What a route may ask for: `Uses[Books]` hands it a repository, `service_of(request)` everything that the application holds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -50,9 +50,20 @@ class Service:
 
     def repository(self, kind: type[R]) -> R:
         """A repository over the database. One that names settings as its `section` is handed them too."""
-        made: Any = kind
-        section = getattr(kind, "section", None)
-        return cast("R", made(self.database, self.section(section)) if section else made(self.database))
+        return repository(kind, self.database, self.section)
+
+
+def repository(kind: type[R], database: Database, settings: Callable[[type[Any]], Any]) -> R:
+    """A repository over a database.
+
+    Args:
+        kind: of repository.
+        database: where its table is.
+        settings: gives the settings that it names as its `section`.
+    """
+    made: Any = kind
+    section = getattr(kind, "section", None)
+    return cast("R", made(database, settings(section)) if section else made(database))
 
 
 def service_of(request: Request) -> Service:

@@ -322,7 +322,7 @@ async def test_few_searches_run_at_the_same_time(limited: Callable[..., AsyncCli
         assert (await client.get("/v1/books")).status_code == 200
         client._transport.app.state.limits.dear.leave("testadmn")  # type: ignore[attr-defined]  # noqa: SLF001
         assert (await client.get("/v1/books?title__icontains=garden")).status_code == 200
-    assert "1 searches and batches of yours are running" in refused(refusal, 429, "too-many-requests")["detail"]
+    assert "1 searches, batches and streamed exports of yours are running" in refused(refusal, 429, "too-many-requests")["detail"]
     assert refusal.headers["retry-after"] == "1"
 
 
