@@ -16,7 +16,7 @@ from service import tables
 from service.db import Model, answers, feed, keys, outbox, slow, table_of
 from service.errors import SetupError
 from service.http.serve import Routes
-from service.jobs import scheduling, slots
+from service.jobs import files, scheduling, slots
 from service.jobs.job import Job
 from service.jobs.rows import JobRow
 from service.jobs.scheduling import Schedule
@@ -28,7 +28,7 @@ Sample = Callable[[int, datetime.date], Iterable[str]]
 """The statements that fill a table with invented rows, for a size and for the day on which they are seen."""
 OWN: tuple[Table, ...] = (
     *(REFUSALS, answers.answers, keys.KEYS, outbox.outbox, feed.consumers, slow.QUESTIONS),
-    *(table_of(JobRow), scheduling.schedules, slots.workers),
+    *(table_of(JobRow), scheduling.schedules, slots.workers, files.FILES, files.CHUNKS),
 )
 """Tables of the service itself, declared where they are used: migrated with the others, and not served as tables."""
 OF_THE_SERVICE: tuple[ModuleType, ...] = ()

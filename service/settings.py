@@ -121,6 +121,11 @@ class Settings(Section):
     dear_requests_most_each: int = Field(8, ge=1, le=10_000)
     """Searches and batches that one process answers at the same time for one API key or address."""
 
+    spool_directory: Path | None = None
+    """Directory that every process reads and writes, for uploads, rejects and exports. Unset: they are kept in the database."""
+    spool_seconds: int = Field(604_800, ge=86_400, le=31_536_000)
+    """Seconds for which uploads, rejects and exports are kept."""
+
     connection_budget: int | None = Field(None, ge=6, le=100_000)
     """PostgreSQL connections for all processes together; pool sizes come from it. Unset: 6 reads and 4 writes for each process."""
     job_workers: int = Field(1, ge=0, le=64)

@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "service/http/route.py": "tests/http/test_idempotency.py",
     "service/http/serve.py": "tests/http/test_lists.py",  # and test_writes.py beside it
     "service/http/table.py": "tests/http/test_lists.py",  # and test_writes.py beside it
+    "service/jobs/files.py": "tests/jobs/test_spool.py",
     "service/jobs/rejecting.py": "tests/jobs/test_importing.py",
     "service/jobs/staging.py": "tests/jobs/test_importing.py",
     "service/local/daemons.py": "tests/local/test_servers.py",
