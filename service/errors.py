@@ -54,6 +54,12 @@ class MalformedBody(Problem):
     slug, title, status = "malformed-body", "The body is not JSON", 400
 
 
+class MalformedUpload(Problem):
+    """A body that should hold one file, and doesn't."""
+
+    slug, title, status = "malformed-upload", "The upload can't be read", 400
+
+
 class Unauthorized(Problem):
     """No API key, or none that the service knows."""
 

@@ -1,8 +1,9 @@
 """The class of every route of a table, its own and those that a table file adds: what they share before a handler runs."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,3 +18,12 @@ class Route(Declared):
         """What answers a request; FastAPI's own handler inside."""
         handle = super().get_route_handler()
         return once(handle) if self.methods == {"POST"} else handle
+
+
+def routes(app: FastAPI, method: str) -> Iterator[Any]:
+    """Every route that answers a method, in the order in which they are tried; those of included routers with their whole paths."""
+    for route in app.routes:
+        inner = getattr(route, "effective_route_contexts", None)
+        for one in inner() if inner else [route]:
+            if method in (getattr(one, "methods", None) or ()):
+                yield one

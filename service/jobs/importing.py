@@ -48,6 +48,8 @@ class Options:
         rejects: where to write rejected lines, as CSV of line, reason, text.
         dry_run: do everything, keep nothing.
         chunk: rows that are merged in one transaction.
+        name: how messages call the file; None: by its path.
+        unpacked_most: bytes that the file may have, unpacked; None: any number.
     """
 
     source: str | None = None
@@ -55,6 +57,8 @@ class Options:
     rejects: Path | None = None
     dry_run: bool = False
     chunk: int = CHUNK_ROWS
+    name: str | None = None
+    unpacked_most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ async def run_import(
         ShelfmarkError: the database went away; the message says how far it came.
     """
     options, began = options or Options(), time.monotonic()
-    file = await asyncio.to_thread(opened, path, options.format)
+    file = await asyncio.to_thread(opened, path, options.format, name=options.name, most=options.unpacked_most)
     try:
         staging = Staging(declared, _source(options, file))
         with rejects_file(options.rejects, path) as rejects:
