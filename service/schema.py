@@ -16,10 +16,11 @@ from service import tables
 from service.db import Model, answers, feed, keys, outbox, slow, table_of
 from service.errors import SetupError
 from service.http.serve import Routes
-from service.jobs import files, scheduling, slots
+from service.jobs import files, pruning, scheduling, slots, uploads
 from service.jobs.job import Job
 from service.jobs.rows import JobRow
 from service.jobs.scheduling import Schedule
+from service.jobs.shaping import Imports
 from service.plans.ledger import REFUSALS
 from service.settings import Section
 
@@ -31,7 +32,7 @@ OWN: tuple[Table, ...] = (
     *(table_of(JobRow), scheduling.schedules, slots.workers, files.FILES, files.CHUNKS),
 )
 """Tables of the service itself, declared where they are used: migrated with the others, and not served as tables."""
-OF_THE_SERVICE: tuple[ModuleType, ...] = ()
+OF_THE_SERVICE: tuple[ModuleType, ...] = (pruning, uploads)
 """Modules of the service that declare jobs and schedules."""
 
 
@@ -69,6 +70,11 @@ def served() -> list[str]:
 def samples() -> dict[str, Sample]:
     """Table -> what fills it with invented rows, in the order in which they are filled: the `SAMPLES` of the table files."""
     return {table: sample for module in modules() for table, sample in getattr(module, "SAMPLES", {}).items()}
+
+
+def imports() -> Imports:
+    """The imports that table files declare, by the names of their tables."""
+    return Imports.of(modules())
 
 
 def jobs() -> dict[str, Job[Any]]:

@@ -38,6 +38,14 @@ REFUSALS = {
 }
 
 
+class Unready(SetupError):
+    """The database isn't ready for an import: no fault of the file's."""
+
+
+class AlreadyRunning(SetupError):
+    """Another import of the same source is running."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What can be said about one import.
@@ -255,7 +263,7 @@ async def _connected(engine: AsyncEngine, staging: Staging) -> AsyncIterator[Asy
             except DBAPIError as error:
                 if sqlstate(error) not in REFUSALS:
                     raise
-                raise SetupError(REFUSALS[sqlstate(error)].format(table=name)) from None
+                raise Unready(REFUSALS[sqlstate(error)].format(table=name)) from None
             yield connection
         finally:
             await connection.invalidate()  # its settings, its lock and its tables are nobody else's business
@@ -264,6 +272,6 @@ async def _connected(engine: AsyncEngine, staging: Staging) -> AsyncIterator[Asy
 async def _lock(connection: AsyncConnection, table: str, source: str) -> None:
     lock = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
     if not await connection.scalar(lock, {"name": f"shelfmark import {table} {source}"}):
-        raise SetupError(
+        raise AlreadyRunning(
             f"Another import into {table} from the source {source!r} is running. Wait for its end, or name another --source."
         )

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.errors import TooManyRequests
 from service.jobs.files import FILES, NOW
+from service.jobs.rows import JobRow
 from service.jobs.spool import Kind
 from service.settings import Settings
 
@@ -95,7 +96,8 @@ async def open_of(session: AsyncSession, key: str) -> int:
     """How many jobs of a key haven't ended, and how many of its uploads aren't whole."""
     unsealed = and_(FILES.c.sealed_at.is_(None), FILES.c.expires_at > NOW)
     uploads = select(func.count()).select_from(FILES).where(FILES.c.asked_by == key, FILES.c.kind == UPLOAD, unsealed)
-    return await session.scalar(uploads) or 0
+    jobs = select(func.count()).select_from(JobRow).where(JobRow.asked_by == key, JobRow.state.in_(("queued", "running")))
+    return await session.scalar(select(uploads.scalar_subquery() + jobs.scalar_subquery())) or 0
 
 
 async def sent_of(session: AsyncSession, key: str) -> tuple[int, int]:
