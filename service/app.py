@@ -23,7 +23,7 @@ from service.db.encoding import ENCODING_SQL, refuse_encoding
 from service.db.slow import SlowQuestions
 from service.db.surface import idle
 from service.errors import Problem, SetupError
-from service.http import apikeys, health, metrics, pages, problems
+from service.http import apikeys, downloads, health, metrics, pages, problems
 from service.http.door import Bounding, Hosts, names_of
 from service.http.draining import Draining, Traffic
 from service.http.express import Express, Lanes
@@ -97,6 +97,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
     pages.install(app)
     app.include_router(health.health(schema.metadata()))
     app.include_router(metrics.metrics())
+    app.include_router(downloads.downloads())
     for router in schema.routers():
         app.include_router(router, prefix=PREFIX)
     problems.describe(app)

@@ -119,7 +119,7 @@ class BodyTooLarge(Problem):
 class UnsupportedMediaType(Problem):
     """A body in a format that the route doesn't read."""
 
-    slug, title, status = "unsupported-media-type", "This route reads JSON", 415
+    slug, title, status = "unsupported-media-type", "This route reads another format", 415
 
 
 class UnknownHost(Problem):

@@ -58,7 +58,7 @@ def routers() -> list[Routes]:
     """The routes of every table that is served, in the order of the files' names."""
     found = [value for module in modules() for value in vars(module).values() if isinstance(value, Routes)]
     for router in found:
-        router.settle()
+        router.settle(imports())
     return found
 
 

@@ -25,6 +25,7 @@ from service.db.catalogue import Catalogue
 from service.errors import SetupError
 from service.jobs.handing import FUNCTION, SERIALIZING, Handing, queue, redis_settings
 from service.jobs.job import Job
+from service.jobs.links import Links
 from service.jobs.relay import Relay
 from service.jobs.scheduling import Schedules
 from service.jobs.shaping import Imports
@@ -163,7 +164,8 @@ def room(loaded: Settings) -> int:
 
 def things_of(database: Database, loaded: Settings, sections: Mapping[type[Section], Section]) -> dict[type, Any]:
     """What the functions of jobs may use, by type."""
-    return {Settings: loaded, **sections, Spool: Spool.of(database, loaded), Imports: schema.imports()}
+    things: dict[type, Any] = {Settings: loaded, **sections, Spool: Spool.of(database, loaded), Imports: schema.imports()}
+    return {**things, Links: Links.of(loaded)} if loaded.secrets else things
 
 
 async def queue_of(loaded: Settings) -> str:

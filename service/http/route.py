@@ -1,7 +1,7 @@
 """The class of every route of a table, its own and those that a table file adds: what they share before a handler runs."""
 
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -10,6 +10,15 @@ from starlette.responses import Response
 from service.http.idempotency import once
 from service.http.scopes import Declared
 
+BY_ITSELF = "__once_by_itself__"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def once_by_itself(endpoint: F) -> F:
+    """Declare that a POST route heeds idempotency keys by itself: its body is too large to be held."""
+    setattr(endpoint, BY_ITSELF, True)
+    return endpoint
+
 
 class Route(Declared):
     """A route that needs its table's scopes, and whose POST does what an idempotency key stands for at most once."""
@@ -17,7 +26,7 @@ class Route(Declared):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request; FastAPI's own handler inside."""
         handle = super().get_route_handler()
-        return once(handle) if self.methods == {"POST"} else handle
+        return once(handle) if self.methods == {"POST"} and not hasattr(self.endpoint, BY_ITSELF) else handle
 
 
 def routes(app: FastAPI, method: str) -> Iterator[Any]:

@@ -11,15 +11,16 @@ from hashlib import sha256
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import MalformedUpload, Problem, UnsupportedMediaType
+from service.errors import MalformedUpload, Problem, SlowBody, UnsupportedMediaType
 from service.http.callers import caller_of
 from service.http.multipart import FORM, OneFile, media_type
 from service.http.room import Room
+from service.jobs.opening import Format
 from service.jobs.quota import UPLOAD, Allowance, Quota
-from service.jobs.spool import CHUNK_BYTES, Spool
+from service.jobs.spool import CHUNK_BYTES, FileGone, Spool
 from service.settings import Settings
 
-KINDS = {
+KINDS: dict[str, Format | None] = {
     "text/csv": "csv",
     "text/tab-separated-values": "csv",
     "application/x-ndjson": "ndjson",
@@ -78,6 +79,7 @@ async def uploaded(request: Request, spool: Spool, quota: Quota) -> AsyncIterato
         UnsupportedMediaType: it isn't sent as a file.
         TooManyRequests: the key has too many jobs, or has sent too much. Where that can be known, nothing of the body was read.
         MalformedUpload: the body isn't whole, or holds something else than a file.
+        SlowBody: it stood still for too long.
     """
     kind, asked_by = check_kind(request), caller_of(request.scope).key
     parts = OneFile(request.headers["content-type"]) if kind == FORM else None
@@ -88,6 +90,8 @@ async def uploaded(request: Request, spool: Spool, quota: Quota) -> AsyncIterato
     try:
         digest = await _received(request, spool, file, parts, allowance)
         yield Upload(file, parts.name if parts else "", parts.kind if parts else kind, digest)
+    except FileGone:
+        raise SlowBody("The file stood still for so long that its beginning is gone. Send it again, all at once.") from None
     except BaseException:
         with suppress(Problem):
             await spool.release(file)  # an upload that failed doesn't count among those under way

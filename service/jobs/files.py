@@ -90,9 +90,9 @@ def grown(file: int, by: int, chunks: int, lasting: datetime.timedelta) -> Updat
     return update(FILES).where(living(file), FILES.c.sealed_at.is_(None)).values(longer)
 
 
-def sealed(file: int, lasting: datetime.timedelta) -> Update:
-    """Let nothing be added any more, and keep it for a while from now."""
-    whole = {"sealed_at": NOW, "expires_at": later(lasting)}
+def sealed(file: int, lasting: datetime.timedelta, name: str | None) -> Update:
+    """Let nothing be added any more, and keep it for a while from now; under another name, if there is one."""
+    whole = {"sealed_at": NOW, "expires_at": later(lasting), **({"name": name} if name else {})}
     return update(FILES).where(living(file), FILES.c.sealed_at.is_(None)).values(whole)
 
 

@@ -133,7 +133,9 @@ class Imports(dict[str, Import]):
     @classmethod
     def of(cls, modules: Iterable[ModuleType]) -> Self:
         """All of some modules."""
-        return cls((value.table.name, value) for module in modules for value in vars(module).values() if isinstance(value, Import))
+        return cls(
+            (str(value.table.name), value) for module in modules for value in vars(module).values() if isinstance(value, Import)
+        )
 
     def chosen(self, name: str) -> Import:
         """The import into a table.

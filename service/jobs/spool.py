@@ -127,18 +127,21 @@ class Spool:
                 await unit.session.execute(files.CHUNKS.insert(), rows)
 
     @once_more
-    async def seal(self, file: int, lasting: datetime.timedelta | None = None) -> Spooled:
+    async def seal(self, file: int, lasting: datetime.timedelta | None = None, *, name: str | None = None) -> Spooled:
         """End a file: from here on it can be read, and nothing added.
 
         Args:
             file: its id.
             lasting: for how long it is kept.
+            name: what people call it, if that wasn't known when it was opened.
 
         Raises:
             FileGone: it is sealed already, or has expired.
         """
         async with self.database.writing() as unit:
-            row = (await unit.session.execute(files.sealed(file, lasting or self._lasting).returning(FILES))).one_or_none()
+            row = (
+                await unit.session.execute(files.sealed(file, lasting or self._lasting, name and plain(name)).returning(FILES))
+            ).one_or_none()
             if row is None:
                 raise FileGone(f"File {file} of the spool is sealed or gone: it can't be ended.")
             if row.place is not None:

@@ -20,6 +20,7 @@ from service.errors import SetupError
 from service.jobs.apart import imported
 from service.jobs.importing import CHUNK_ROWS, AlreadyRunning, Options, Progress, Summary, Unready
 from service.jobs.job import Refused, job
+from service.jobs.links import Links
 from service.jobs.merging import Checkpoint
 from service.jobs.opening import Format
 from service.jobs.running import Run, Unable
@@ -56,13 +57,13 @@ async def import_upload(
         dry_run: do everything, keep nothing.
 
     Returns:
-        The counts of the summary; and, where records were rejected, the file that has them as `rejects`.
+        The counts of the summary; and, where records were rejected, the file that has them as `rejects`, with the link to it.
 
     Raises:
         Refused: the file can't be imported.
         Unable: not now.
     """
-    spool, declared, loaded = run.uses(Spool), run.uses(Imports).get(table), run.uses(Settings)
+    spool, declared, loaded, links = run.uses(Spool), run.uses(Imports).get(table), run.uses(Settings), run.uses(Links)
     if declared is None:
         raise Refused(f"No file can be imported into {table}: this version declares no import for it.")
     try:
@@ -79,7 +80,7 @@ async def import_upload(
         await spool.release(upload, KEPT)
     except FileGone as gone:
         raise Refused("The file is gone: it expired before it was imported. Upload it again.") from gone
-    return _told(summary, file)
+    return {**msgspec.to_builtins(summary), "rejects": file and _told(file, links)}
 
 
 class _Importing:
@@ -137,7 +138,6 @@ class _Importing:
             await asyncio.sleep(TOLD_SECONDS)
 
 
-def _told(summary: Summary, rejects: Spooled | None) -> dict[str, Any]:
-    """What the job's row says of it."""
-    file = None if rejects is None else {"file": rejects.id, "name": rejects.name, "size": rejects.size}
-    return {**msgspec.to_builtins(summary), "rejects": file}
+def _told(file: Spooled, links: Links) -> dict[str, Any]:
+    """What the job's row says of a file."""
+    return {"file": file.id, "name": file.name, "size": file.size, "link": links.to(file.id)}
