@@ -164,8 +164,8 @@ def room(loaded: Settings) -> int:
 
 def things_of(database: Database, loaded: Settings, sections: Mapping[type[Section], Section]) -> dict[type, Any]:
     """What the functions of jobs may use, by type."""
-    things: dict[type, Any] = {Settings: loaded, **sections, Spool: Spool.of(database, loaded), Imports: schema.imports()}
-    return {**things, Links: Links.of(loaded)} if loaded.secrets else things
+    own = {Spool: Spool.of(database, loaded), Imports: schema.imports(), Links: Links.of(loaded)}
+    return {Settings: loaded, **sections, **own}
 
 
 async def queue_of(loaded: Settings) -> str:

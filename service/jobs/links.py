@@ -5,7 +5,8 @@ from time import time
 from typing import Self
 
 from service.contract.cursor import Signer
-from service.errors import InvalidCursor, NotFound
+from service.errors import InvalidCursor, NotFound, SetupError
+from service.local.signing import signing
 from service.settings import Settings
 
 ROUTE = "/v1/downloads"
@@ -20,23 +21,23 @@ class Links:
     """Makes and reads links.
 
     Attributes:
-        signer: with the service's secrets; it says for how long a link is good.
+        signer: with the service's secrets; it says for how long a link is good. None: no links can be made.
     """
 
-    signer: Signer
+    signer: Signer | None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The links that the settings describe: good for as long as files are kept.
+        """The links that the settings describe, good for as long as files are kept."""
+        try:
+            secrets = signing(settings)
+        except SetupError:
+            return cls(None)
+        return cls(Signer(secrets, settings.spool_seconds))
 
-        Raises:
-            SetupError: there is no secret to sign them with.
-        """
-        return cls(Signer(settings.signing(), settings.spool_seconds))
-
-    def to(self, file: int) -> str:
-        """The link to a file: the path of a URL of the service."""
-        return f"{ROUTE}/{self.signer.seal(WHAT, [file], time())}"
+    def to(self, file: int) -> str | None:
+        """The link to a file: the path of a URL of the service. None where there is no secret to sign it with."""
+        return f"{ROUTE}/{self.signer.seal(WHAT, [file], time())}" if self.signer else None
 
     def file(self, token: str) -> int:
         """The file that the last part of a link means.
@@ -44,6 +45,8 @@ class Links:
         Raises:
             NotFound: none, or it has expired.
         """
+        if self.signer is None:
+            raise NotFound(GONE)
         try:
             (file,) = self.signer.open(WHAT, token, time())
         except InvalidCursor:

@@ -8,6 +8,7 @@ from httpx import AsyncClient
 
 from service.contract.cursor import Signer
 from service.db.bound import Bound
+from service.errors import NotFound
 from service.jobs.links import ROUTE, WHAT, Links
 from service.jobs.spool import CHUNK_BYTES, FileGone, Spool
 from service.settings import Settings
@@ -26,13 +27,31 @@ async def stored(database: Bound, name: str = "f.csv", content: bytes = CONTENT)
     return file
 
 
+class Made:
+    """The service's own links."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._links = Links.of(settings)
+
+    def to(self, file: int) -> str:
+        """The link to a file."""
+        return str(self._links.to(file))
+
+
 @pytest.fixture
-def links(settings: Settings) -> Links:
+def links(settings: Settings) -> Made:
     """The service's own."""
-    return Links.of(settings)
+    return Made(settings)
 
 
-async def test_a_file_to_whoever_has_its_link(client: AsyncClient, database: Bound, links: Links) -> None:
+def test_without_a_secret_there_are_no_links(settings: Settings) -> None:
+    links = Links.of(settings.model_copy(update={"secrets": ()}))
+    assert links.to(1) is None
+    with pytest.raises(NotFound):
+        links.file("x")
+
+
+async def test_a_file_to_whoever_has_its_link(client: AsyncClient, database: Bound, links: Made) -> None:
     link = links.to(await stored(database))
     del client.headers["authorization"]
     answer = await client.get(link)
@@ -47,12 +66,12 @@ async def test_a_file_to_whoever_has_its_link(client: AsyncClient, database: Bou
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(CONTENT)))
 
 
-async def test_an_empty_file(client: AsyncClient, database: Bound, links: Links) -> None:
+async def test_an_empty_file(client: AsyncClient, database: Bound, links: Made) -> None:
     answer = await client.get(links.to(await stored(database, "e", b"")))
     assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"", "application/octet-stream")
 
 
-async def test_names_cannot_break_out_of_their_header(client: AsyncClient, database: Bound, links: Links) -> None:
+async def test_names_cannot_break_out_of_their_header(client: AsyncClient, database: Bound, links: Made) -> None:
     answer = await client.get(links.to(await stored(database, '静"; a=\\b\r\nX: y.ndjson')))
     assert answer.headers["content-disposition"].startswith('attachment; filename="')
     assert "x" not in answer.headers
@@ -60,7 +79,7 @@ async def test_names_cannot_break_out_of_their_header(client: AsyncClient, datab
     assert answer.headers["content-type"] == "application/x-ndjson"
 
 
-async def test_links_that_lead_nowhere(client: AsyncClient, database: Bound, settings: Settings, links: Links) -> None:
+async def test_links_that_lead_nowhere(client: AsyncClient, database: Bound, settings: Settings, links: Made) -> None:
     file = await stored(database)
     token = links.to(file).removeprefix(f"{ROUTE}/")
     others = [
@@ -79,7 +98,7 @@ async def test_links_that_lead_nowhere(client: AsyncClient, database: Bound, set
 
 
 async def test_a_file_that_vanishes_meanwhile_breaks_the_answer_off(
-    client: AsyncClient, database: Bound, links: Links, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, database: Bound, links: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody takes a half of it for all."""
     link, read = links.to(await stored(database)), Spool._chunk  # noqa: SLF001
@@ -92,7 +111,7 @@ async def test_a_file_that_vanishes_meanwhile_breaks_the_answer_off(
         await client.get(link)
 
 
-async def test_a_key_makes_no_difference(client: AsyncClient, database: Bound, links: Links) -> None:
+async def test_a_key_makes_no_difference(client: AsyncClient, database: Bound, links: Made) -> None:
     link = links.to(await stored(database))
     assert (await client.get(link)).status_code == 200
     assert (await client.get(link, headers=bearer("shelf_nobodyss_x"))).status_code == 401
