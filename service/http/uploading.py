@@ -109,8 +109,9 @@ async def _received(request: Request, spool: Spool, file: int, parts: OneFile | 
             held.append(content)
             size += len(content)
             if size >= CHUNK_BYTES:
-                await spool.append(file, b"".join(held))
-                held, size = [], 0
+                whole = b"".join(held)
+                await spool.append(file, whole[:CHUNK_BYTES])
+                held, size = [whole[CHUNK_BYTES:]], size - CHUNK_BYTES
     except ClientDisconnect:
         raise MalformedUpload("The body ended before it was whole. Send it again.") from None
     if parts:

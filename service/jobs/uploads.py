@@ -29,8 +29,8 @@ from service.jobs.spool import FileGone, Spool, Spooled
 from service.local.urls import database_url
 from service.settings import Settings
 
-KEPT = datetime.timedelta(hours=1)
-"""For which an upload is kept at the least once it is imported: its job may have to tell that again."""
+KEPT = datetime.timedelta(days=1)
+"""For which an upload is kept once it is imported: its run may have to be told again, and it counts among the bytes of a day."""
 TOLD_SECONDS = 0.5
 WAIT_SECONDS = 2.0
 MESSAGES = {"reading": "reading the file: bytes", "merging": "merging: rows"}

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import NullPool, func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.db import Database, table_of
 from service.jobs import transitions, uploads
@@ -34,9 +36,9 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "CHUNK_ROWS", CHUNK)
 
 
-async def asked(database: Database, content: bytes, **args: Any) -> int:
+async def asked(database: Database, content: bytes, spool: Spool | None = None, **args: Any) -> int:
     """The job of an upload."""
-    spool = Spool(database)
+    spool = spool or Spool(database)
     file = await spool.open(args.pop("name", "books.csv"), "upload", asked_by="k")
     await spool.append(file, content)
     async with database.writing():
@@ -243,10 +245,52 @@ async def test_imports_of_one_source_take_turns_and_waiting_is_no_failure(
     assert await books(committed) == 3
 
 
-async def test_an_upload_is_kept_for_as_long_as_its_job_may_be_told_again(committed: Database, settings: Settings) -> None:
+async def test_an_upload_is_kept_for_as_long_as_it_counts(committed: Database, settings: Settings) -> None:
     """And no longer than for that."""
     id_ = await asked(committed, numbered(3))
     before = await Spool(committed).find((await row(committed, id_)).args["upload"])
     await worked_off(committed, settings)
     after = await Spool(committed).find(before.id)
-    assert datetime.timedelta(minutes=59) < after.expires_at - after.created_at < before.expires_at - before.created_at
+    assert datetime.timedelta(hours=23) < after.expires_at - after.created_at < before.expires_at - before.created_at
+
+
+async def test_what_a_stopped_worker_holds_is_taken_from_it(committed: Database, settings: Settings) -> None:
+    """Its connection is ended by the run that takes over: else the lock of the import would be held for ever."""
+    id_ = await asked(committed, numbered(3))
+    named = {"server_settings": {"application_name": f"shelfmark job {id_}"}}
+    engine = create_async_engine(committed.writes.engine.url, poolclass=NullPool, connect_args=named)
+    async with engine.connect() as stopped:
+        await stopped.execute(text("SELECT pg_advisory_lock(hashtextextended('shelfmark import books s', 0))"))
+        assert [ran.outcome for ran in await worked_off(committed, settings)] == ["done"]
+        with pytest.raises(DBAPIError):
+            await stopped.execute(text("SELECT 1"))
+    await engine.dispose()
+    assert await books(committed) == 3
+
+
+async def test_a_table_that_is_away_is_no_fault_of_the_file(committed: Database, settings: Settings) -> None:
+    """It is tried again."""
+    id_ = await asked(committed, numbered(3))
+    rename = "ALTER TABLE {} RENAME TO {}"
+    async with committed.writing() as unit:
+        await unit.session.execute(text(rename.format("books", "books_away")))
+    try:
+        assert [ran.outcome for ran in await worked_off(committed, settings)] == ["queued"]
+        assert "isn't there yet" in ((await row(committed, id_)).error or "")
+    finally:
+        async with committed.writing() as unit:
+            await unit.session.execute(text(rename.format("books_away", "books")))
+
+
+def sizes(directory: Path) -> list[int]:
+    """Of the files in a directory."""
+    return sorted(path.stat().st_size for path in directory.iterdir())
+
+
+async def test_files_in_a_shared_directory(committed: Database, settings: Settings, tmp_path: Path) -> None:
+    shared = settings.model_copy(update={"spool_directory": tmp_path})
+    id_ = await asked(committed, DIRTY.read_bytes(), Spool.of(committed, shared))
+    assert [ran.outcome for ran in await worked_off(committed, shared)] == ["done"]
+    result = await result_of(committed, id_)
+    assert counts(result) == (READ, GOOD, 0, 0, READ - GOOD)
+    assert sizes(tmp_path) == sorted([DIRTY.stat().st_size, result["rejects"]["size"]])
