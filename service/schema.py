@@ -8,19 +8,32 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from types import ModuleType
+from typing import Any, TypeVar
 
 from sqlalchemy import MetaData, Table
 
 from service import tables
-from service.db import Model, answers, drops, keys, outbox, slow
+from service.db import Model, answers, drops, feed, keys, outbox, slow, table_of
+from service.errors import SetupError
 from service.http.serve import Routes
+from service.jobs import files, pruning, scheduling, slots, uploads
+from service.jobs.job import Job
+from service.jobs.rows import JobRow
+from service.jobs.scheduling import Schedule
+from service.jobs.shaping import Imports
 from service.plans.ledger import REFUSALS
 from service.settings import Section
 
+T = TypeVar("T")
 Sample = Callable[[int, datetime.date], Iterable[str]]
 """The statements that fill a table with invented rows, for a size and for the day on which they are seen."""
-OWN: tuple[Table, ...] = (REFUSALS, answers.answers, drops.drops, keys.KEYS, outbox.outbox, slow.QUESTIONS)
-"""Tables of the service itself, declared where they are used: migrated with the others, and not served."""
+OWN: tuple[Table, ...] = (
+    *(REFUSALS, answers.answers, drops.drops, keys.KEYS, outbox.outbox, feed.consumers, slow.QUESTIONS),
+    *(table_of(JobRow), scheduling.schedules, slots.workers, files.FILES, files.CHUNKS),
+)
+"""Tables of the service itself, declared where they are used: migrated with the others, and not served as tables."""
+OF_THE_SERVICE: tuple[ModuleType, ...] = (pruning, uploads)
+"""Modules of the service that declare jobs and schedules."""
 
 
 def modules(package: ModuleType = tables) -> list[ModuleType]:
@@ -45,7 +58,7 @@ def routers() -> list[Routes]:
     """The routes of every table that is served, in the order of the files' names."""
     found = [value for module in modules() for value in vars(module).values() if isinstance(value, Routes)]
     for router in found:
-        router.settle()
+        router.settle(imports())
     return found
 
 
@@ -57,6 +70,35 @@ def served() -> list[str]:
 def samples() -> dict[str, Sample]:
     """Table -> what fills it with invented rows, in the order in which they are filled: the `SAMPLES` of the table files."""
     return {table: sample for module in modules() for table, sample in getattr(module, "SAMPLES", {}).items()}
+
+
+def imports() -> Imports:
+    """The imports that table files declare, by the names of their tables."""
+    return Imports.of(modules())
+
+
+def jobs() -> dict[str, Job[Any]]:
+    """Every job that a worker runs, by name.
+
+    Raises:
+        SetupError: two have the same name.
+    """
+    found: dict[str, Job[Any]] = {}
+    for job in _declared(Job):
+        if found.setdefault(job.name, job) is not job:
+            raise SetupError(f"Two jobs are called {job.name}. Rows know a job by its name: give one of them another.")
+    return found
+
+
+def schedules() -> list[Schedule]:
+    """Every schedule that the relay fires."""
+    return _declared(Schedule)
+
+
+def _declared(kind: type[T]) -> list[T]:
+    """Whatever of a kind the modules hold, each once."""
+    values = (value for module in (*OF_THE_SERVICE, *modules()) for value in vars(module).values())
+    return list({id(value): value for value in values if isinstance(value, kind)}.values())
 
 
 def sections() -> list[type[Section]]:

@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fixtures.application",
     "tests.fixtures.logs",
     "tests.fixtures.statements",
+    "tests.fixtures.jobs",
     "tests.fixtures.rows",
     "tests.factories",
 ]

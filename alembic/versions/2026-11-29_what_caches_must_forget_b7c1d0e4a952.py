@@ -1,7 +1,7 @@
 """what caches must forget.
 
 Revision: b7c1d0e4a952
-Follows: 1f0c5a9be7d4
+Follows: e2bbfc66668d
 Written: 2026-11-29 02:30 UTC
 """
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from service.migrations import op
 
 revision: str = "b7c1d0e4a952"
-down_revision: str | tuple[str, ...] | None = "1f0c5a9be7d4"
+down_revision: str | tuple[str, ...] | None = "e2bbfc66668d"
 branch_labels: str | tuple[str, ...] | None = None
 depends_on: str | tuple[str, ...] | None = None
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MARK_BYTES = 8
-HEAD = struct.Struct(">dBH")
+HEAD = struct.Struct(">dBBH")
 ABSENT, PRESENT = 0, 1
 
 
@@ -21,11 +21,13 @@ class Held:
 
     Attributes:
         body: its bytes; None: there is no such row.
+        etag: of it.
         cursor: of the page that follows; empty where none does.
         made_at: when it was read, on the clock of whoever read it.
     """
 
     body: bytes | None
+    etag: bytes = b""
     cursor: bytes = b""
     made_at: float = 0.0
 
@@ -48,13 +50,17 @@ def stamp(marks: Sequence[bytes | None]) -> bytes | None:
 def packed(under: bytes, held: Held) -> bytes:
     """An answer, as it is kept under a stamp."""
     kind = ABSENT if held.body is None else PRESENT
-    return b"".join((under, HEAD.pack(held.made_at, kind, len(held.cursor)), held.cursor, held.body or b""))
+    return b"".join(
+        (under, HEAD.pack(held.made_at, kind, len(held.etag), len(held.cursor)), held.etag, held.cursor, held.body or b"")
+    )
 
 
 def unpacked(under: bytes, kept: bytes | None) -> Held | None:
     """An answer that is valid under a stamp; None where there is none."""
     if kept is None or not kept.startswith(under):
         return None
-    at = len(under) + HEAD.size
-    made_at, kind, size = HEAD.unpack_from(kept, len(under))
-    return Held(kept[at + size :] if kind == PRESENT else None, kept[at : at + size], made_at)
+    made_at, kind, tag, cursor = HEAD.unpack_from(kept, len(under))
+    first = len(under) + HEAD.size
+    second = first + tag
+    third = second + cursor
+    return Held(kept[third:] if kind == PRESENT else None, kept[first:second], kept[second:third], made_at)

@@ -17,6 +17,8 @@ RESERVE = 3
 """For a migration, for `shelfmark doctor`, and for a person with psql."""
 LEAST = 2 + ASIDE
 """Of each process: one to read, one to write."""
+OF_A_WORKER = 2
+"""Of each process that runs jobs, besides: the relay's, and that of a file which is imported."""
 READS, WRITES = 6, 4
 """Of each process, where neither a budget nor a size is set."""
 SHARE_OF_READS = 0.6
@@ -53,13 +55,13 @@ def sizes(settings: Settings) -> Sizes:
         return Sizes(reads, writes)
     if settings.connection_budget is None:
         return Sizes(reads or READS, writes or WRITES)
-    each = (settings.connection_budget - RESERVE) // processes(settings) - ASIDE
+    each = (settings.connection_budget - RESERVE - _of_workers(settings)) // processes(settings) - ASIDE
     found = _shared(each, reads, writes)
     if min(found.reads, found.writes) < 1:
         raise SetupError(
             f"SHELFMARK_CONNECTION_BUDGET={settings.connection_budget} is too small: {RESERVE} are kept in reserve, and each of "
-            f"{_counted(settings)} needs at least {LEAST}: one to read, one to write, one for health. Raise it, or run fewer "
-            "processes."
+            f"{_counted(settings)} needs at least {LEAST}: one to read, one to write, one for health. One that runs jobs "
+            f"(SHELFMARK_JOB_WORKERS={settings.job_workers}) needs {OF_A_WORKER} more. Raise it, or run fewer processes."
         )
     return found
 
@@ -71,14 +73,15 @@ def processes(settings: Settings) -> int:
 
 def needed(settings: Settings) -> int:
     """All connections that the service may have at the same time."""
-    return processes(settings) * sizes(settings).total + RESERVE
+    return processes(settings) * sizes(settings).total + _of_workers(settings) + RESERVE
 
 
 def arithmetic(settings: Settings) -> str:
-    """The sum, as a sentence's part: `2 processes x (6 reads + 4 writes + 1 aside) + 3 in reserve = 25 connections`."""
+    """The sum, as a part of a sentence: `2 processes x (6 reads + 4 writes + 1 aside) + 2 of 1 worker + 3 in reserve = 27 ...`."""
     found = sizes(settings)
     each = f"({found.reads} reads + {found.writes} writes + {ASIDE} aside)"
-    return f"{_counted(settings)} x {each} + {RESERVE} in reserve = {needed(settings)} connections"
+    jobs = f" + {_of_workers(settings)} of {_named(settings.job_workers, 'worker')}" if settings.job_workers else ""
+    return f"{_counted(settings)} x {each}{jobs} + {RESERVE} in reserve = {needed(settings)} connections"
 
 
 async def offered(session: AsyncSession) -> int:
@@ -99,7 +102,7 @@ def refuse_excess(settings: Settings, most: int) -> None:
 
 def _remedy(settings: Settings, most: int) -> str:
     """What to do where there are fewer connections than the service would have."""
-    least = processes(settings) * LEAST + RESERVE
+    least = processes(settings) * LEAST + _of_workers(settings) + RESERVE
     if most < least:
         return (
             f"{_counted(settings)} can't do with fewer than {least}: raise max_connections, or what limits the role or the "
@@ -122,6 +125,14 @@ def _shared(each: int, reads: int | None, writes: int | None) -> Sizes:
     return Sizes(mine, each - mine)
 
 
+def _of_workers(settings: Settings) -> int:
+    """What all workers need besides what every process does."""
+    return settings.job_workers * OF_A_WORKER
+
+
 def _counted(settings: Settings) -> str:
-    number = processes(settings)
-    return f"{number} process" if number == 1 else f"{number} processes"
+    return _named(processes(settings), "process", "processes")
+
+
+def _named(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {several or f'{one}s'}"

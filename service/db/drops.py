@@ -138,11 +138,13 @@ def told(table: str, what: What, record: Sequence[Any], names: Sequence[str]) ->
     Args:
         table: the row's own.
         what: happened to it.
-        record: what the statement gives: the key, of a new row also its JSON, and then the values of the columns.
+        record: what the statement gives: the key first, the values of the columns last, old ones before new ones.
         names: of the columns.
     """
-    key, most = record[0], len(names)
-    if what == "created":
-        return Change(table, key, new=dict(zip(names, record[2:], strict=True)))
-    old = dict(zip(names, record[1 : 1 + most], strict=True))
-    return Change(table, key, old, None if what == "deleted" else dict(zip(names, record[1 + most :], strict=True)))
+    most = len(names)
+    last = record[len(record) - most :]
+    if what != "changed":
+        only = dict(zip(names, last, strict=True))
+        return Change(table, record[0], new=only) if what == "created" else Change(table, record[0], old=only)
+    was = record[len(record) - 2 * most : len(record) - most]
+    return Change(table, record[0], dict(zip(names, was, strict=True)), dict(zip(names, last, strict=True)))

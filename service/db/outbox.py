@@ -1,19 +1,21 @@
 """What is to be told of a write, kept in the transaction of the write itself: it is there exactly if the write is.
 
-Each row names a subject, `books/7`, and what happened to it. Who wants to be told is registered by name; as long as nobody is,
-nothing is written. Rows get their numbers when they are handed on, since transactions commit in another order than they begin.
+Each row names a subject, `books/7`, and what happened to it. Who wants to be told is registered by name, for all tables or for
+some; of what nobody wants to know nothing is written. Rows get their numbers when they are handed on (`feed.py`), since
+transactions commit in another order than they begin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Table, Text, cast, func, insert, select
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Table, Text, cast, func, insert, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import CTE
 
 from service.db.model import Model
+from service.db.nudging import Nudge
 from service.db.rendering import constant
 
 What = Literal["created", "changed", "deleted"]
@@ -28,6 +30,8 @@ outbox = Table(
     Column("content", JSONB, nullable=False, server_default="{}"),
     Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
+Index("ix_shelfmark_outbox_fresh", outbox.c.id, postgresql_where=outbox.c.number.is_(None))
+Index("ix_shelfmark_outbox_number", outbox.c.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +57,28 @@ class Outbox:
     """Who wants to be told of writes.
 
     Attributes:
-        consumers: their names.
+        consumers: name -> the tables of whose rows they want to know; None: of all.
+        nudge: wakes who hands notes on, once they are committed; coalesced, and no promise: a sweep finds them anyway.
     """
 
     def __init__(self) -> None:
-        self.consumers: set[str] = set()
+        self.consumers: dict[str, frozenset[str] | None] = {}
+        self.nudge = Nudge()
 
-    def __bool__(self) -> bool:
-        """Whether there is anybody to be told."""
-        return bool(self.consumers)
+    def wants(self, table: str) -> bool:
+        """Whether anybody is to be told of a table's rows."""
+        return any(tables is None or table in tables for tables in self.consumers.values())
 
-    def register(self, consumer: str) -> None:
-        """Tell a consumer of all that is written from now on."""
-        self.consumers.add(consumer)
+    def register(self, consumer: str, tables: Iterable[str] | None = None) -> None:
+        """Tell a consumer of all that is written from now on, or of what is written to some tables."""
+        self.consumers[consumer] = None if tables is None else frozenset(tables)
 
-    async def write(self, session: AsyncSession, notes: Sequence[Note]) -> None:
-        """Keep notes, in one statement; none where nobody wants them."""
-        if self.consumers and notes:
-            await session.execute(insert(outbox), [{"subject": note.subject, "what": note.what} for note in dict.fromkeys(notes)])
+    async def write(self, session: AsyncSession, notes: Sequence[Note]) -> bool:
+        """Keep the notes that somebody wants, in one statement; whether there were any."""
+        wanted = [{"subject": note.subject, "what": note.what} for note in dict.fromkeys(notes) if self.wants(note.table)]
+        if wanted:
+            await session.execute(insert(outbox), wanted)
+        return bool(wanted)
 
 
 def noted(written: CTE, table: str, what: What) -> CTE:

@@ -202,8 +202,7 @@ class Repository(Generic[M]):
             self.rides(self._key)
             old, more = unit.noticed.before(self.surface, same := self._primary == key)
             statement = update(self._model).where(same, *more).values(**values).returning(self._model, *old)
-            found = (await unit.session.execute(statement, execution_options=ANEW | TOLD)).first()
-            row, *was = self._found(found, key)
+            row, *was = self._found((await unit.session.execute(statement, execution_options=ANEW | TOLD)).first(), key)
             unit.note("changed", [row], was)
             return cast("M", row)
 
@@ -218,8 +217,8 @@ class Repository(Generic[M]):
         async with self.database.writing() as unit:
             self.rides(self._key)
             self.database.catalogue.need_to_delete(self.model)
-            statement = delete(self.model).where(self._primary == key).returning(self._primary, *unit.noticed.gone(self.surface))
-            _, *was = self._found((await unit.session.execute(statement, execution_options=TOLD)).first(), key)
+            gone = delete(self.model).where(self._primary == key).returning(self._primary, *unit.noticed.gone(self.surface))
+            _, *was = self._found((await unit.session.execute(gone, execution_options=TOLD)).first(), key)
             unit.note_gone(table_of(self.model).name, key, was)
 
     @once_more

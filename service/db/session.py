@@ -27,7 +27,7 @@ from service.db.lease import Leases
 from service.db.measuring import Measures
 from service.db.outbox import Outbox
 from service.db.slow import SlowQuestions
-from service.db.unit import Attempt, Hook, Unit
+from service.db.unit import CURRENT, Attempt, Hook, Unit
 from service.errors import Problem, Unavailable
 from service.settings import Settings
 
@@ -247,13 +247,14 @@ class Database:
         with as_problems():
             async with self._writer() as session:
                 unit = Unit(session, self.outbox, self.caches)
-                token = self._unit.set(unit)
+                token, known = self._unit.set(unit), CURRENT.set(unit)
                 try:
                     yield unit
                     await unit.commit(self.before_commit, self._attempt.get())
                 finally:
                     unit.open = False
                     self._unit.reset(token)
+                    CURRENT.reset(known)
             await unit.tell(self.after_commit)
 
     async def attempt(self, work: Callable[[], Awaitable[T]]) -> T:

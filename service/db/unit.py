@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -17,6 +18,9 @@ from service.errors import Unavailable
 
 Hook = Callable[["Unit"], Awaitable[None]]
 log = structlog.get_logger(__name__)
+
+
+CURRENT: ContextVar["Unit | None"] = ContextVar("current unit", default=None)
 
 
 class Attempt:
@@ -35,6 +39,7 @@ class Unit:
     Attributes:
         session: SQLAlchemy's session, for what repositories don't offer.
         notes: what the outbox will say of it: one statement at its end, if anybody wants to know.
+        told: whether the outbox says anything of it, so that whoever hands that on is to be woken.
         noticed: what caches must forget once it stands.
     """
 
@@ -43,7 +48,7 @@ class Unit:
         self.notes: list[Note] = []
         self.noticed = Noticed(session, caches)
         self.task = asyncio.current_task()
-        self.open = True
+        self.open, self.told = True, False
         self._before: list[Hook] = []
         self._after: list[Hook] = []
 
@@ -83,7 +88,8 @@ class Unit:
         for hook in (*self._before, *hooks):
             await hook(self)
         await self.session.flush()
-        await self._outbox.write(self.session, self.notes)
+        if await self._outbox.write(self.session, self.notes):
+            self.told = True
         await self.noticed.note()
         stand_firm()
         if attempt:
@@ -100,8 +106,22 @@ class Unit:
     async def tell(self, hooks: list[Hook]) -> None:
         """Have caches forget what it changed, and run this unit's hooks, and those given, once it stands."""
         await self.noticed.forget()
+        if self.told:
+            self._outbox.nudge()
         for hook in (*self._after, *hooks):
             try:
                 await hook(self)
             except Exception:
                 log.exception("a hook after commit failed", hook=getattr(hook, "__qualname__", str(hook)))
+
+
+def current() -> Unit:
+    """The unit of work that this is called in.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    unit = CURRENT.get()
+    if unit is None or not unit.open:
+        raise RuntimeError("This belongs into a unit of work: call it inside `async with database.writing():`.")
+    return unit

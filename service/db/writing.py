@@ -6,9 +6,24 @@ work around it) stays a unit of work.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Delete, Dialect, Insert, Integer, Select, Update, Uuid, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Dialect,
+    Insert,
+    Integer,
+    Select,
+    Update,
+    Uuid,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.sql.selectable import CTE
 
 from service.db.answers import answering, unanswered
@@ -17,14 +32,14 @@ from service.db.outbox import What, noted
 from service.db.reading import Compiled, compiled
 from service.db.rendering import row
 from service.db.surface import Surface
+from service.db.version import VERSION, columns_of, one_version
 
 Statement = Insert | Update | Delete
 Drops = tuple[str, ...] | None
 """The columns whose values caches must be told of, old and new; None: nobody keeps copies of the table."""
+Make = Callable[[tuple[str, ...], Drops], Statement | None]
 KEY = "__key"
 """The name of the primary key of the row that is changed or deleted: no column's."""
-
-Make = Callable[[tuple[str, ...], Drops], Statement | None]
 
 
 class Writing:
@@ -39,9 +54,10 @@ class Writing:
     def __init__(self, of: Surface, columns: tuple[str, ...], dialect: Dialect) -> None:
         self._of, self._columns, self._dialect = of, columns, dialect
         self._made: dict[tuple[str, bool, tuple[str, ...], Drops], Compiled | None] = {}
+        self._version = [column.label(name) for column, name in zip(columns_of(of.model), VERSION, strict=True)]
 
     def create(self, names: tuple[str, ...], *, note: bool, drops: Drops = None) -> Compiled | None:
-        """An INSERT that gives `key` and `data`, the row as JSON, and what caches must know; None where it can't be one statement.
+        """An INSERT that gives `key`, `data`, the row as JSON, its `VERSION`, and what caches must know: the new values.
 
         Args:
             names: of the values that it takes.
@@ -68,27 +84,28 @@ class Writing:
         once = select(*(values[name] for name in names)).where(unanswered())
         data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
         assert data is not None  # noqa: S101  # or nothing had been made of it above
-        told = after(self._of, drops or ())
-        written = insert(self._of.model).from_select(names, once).returning(self._primary.label("key"), data.label("data"), *told)
+        written = insert(self._of.model).from_select(names, once).returning(*self._told(data, drops))
         return self._compiled(written, "created", note, drops, answering)
 
-    def change(self, names: tuple[str, ...], *, note: bool, drops: Drops = None) -> Compiled | None:
-        """An UPDATE of the row whose key is bound as `KEY`, that gives `key`, and what caches must know: old values, then new."""
-        return self._statement("changed", note, names, drops, self._update)
+    def change(self, names: tuple[str, ...], *, note: bool, match: bool = False, drops: Drops = None) -> Compiled | None:
+        """An UPDATE of the row whose key is bound as `KEY`: `key`, the row's new `VERSION`, for caches the old values, then new.
 
-    def delete(self, *, note: bool, drops: Drops = None) -> Compiled | None:
-        """A DELETE of the row whose key is bound as `KEY`, that gives `key`, and what caches must know: the old values."""
-        return self._statement("deleted", note, (), drops, self._delete)
+        Args:
+            names: what is changed.
+            note: for the outbox.
+            match: only if it is of the version that is bound as `version.NUMBER` and `version.CHANGED_AT`.
+            drops: for caches.
+        """
+        return self._statement("changed", note, names, drops, partial(self._update, match), match)
 
-    def _statement(
-        self,
-        what: What,
-        note: bool,
-        names: tuple[str, ...],
-        drops: Drops,
-        make: Callable[[tuple[str, ...], Drops], Statement | None],
+    def delete(self, *, note: bool, match: bool = False, drops: Drops = None) -> Compiled | None:
+        """A DELETE of the row whose key is bound as `KEY`: `key`, the row's last `VERSION`, for caches the old values."""
+        return self._statement("deleted", note, (), drops, partial(self._delete, match), match)
+
+    def _statement(  # noqa: PLR0917  # what tells one statement from another
+        self, what: What, note: bool, names: tuple[str, ...], drops: Drops, make: Make, match: bool = False
     ) -> Compiled | None:
-        shape = (what, note, names, drops)
+        shape = (f"{what} {match}", note, names, drops)
         if shape not in self._made:
             statement = make(names, drops)
             possible = statement is not None and not self._prepares(statement)
@@ -100,17 +117,23 @@ class Writing:
         if data is None:
             return None
         made = insert(self._of.model).values(self._values(names)) if names else insert(self._of.model)
-        return made.returning(self._primary.label("key"), data.label("data"), *after(self._of, drops or ()))
+        return made.returning(*self._told(data, drops))
 
-    def _update(self, names: tuple[str, ...], drops: Drops) -> Statement:
-        same = self._primary == self._key()
-        old, more = before(self._of, drops, same, self._dialect) if drops else ([], [])
-        found = update(self._of.model).where(same, *more).values(self._values(names))
-        return found.returning(self._primary.label("key"), *old, *after(self._of, drops or ()))
+    def _told(self, data: ColumnElement[str], drops: Drops) -> list[Any]:
+        return [self._primary.label("key"), data.label("data"), *self._version, *after(self._of, drops or ())]
 
-    def _delete(self, _: tuple[str, ...], drops: Drops) -> Statement:
-        found = delete(self._of.model).where(self._primary == self._key())
-        return found.returning(self._primary.label("key"), *after(self._of, drops or ()))
+    def _update(self, match: bool, names: tuple[str, ...], drops: Drops) -> Statement:
+        where = self._where(match)
+        old, more = before(self._of, drops, where[0], self._dialect) if drops else ([], [])
+        found = update(self._of.model).where(*where, *more).values(self._values(names))
+        return found.returning(self._primary.label("key"), *self._version, *old, *after(self._of, drops or ()))
+
+    def _delete(self, match: bool, _: tuple[str, ...], drops: Drops) -> Statement:
+        found = delete(self._of.model).where(*self._where(match))
+        return found.returning(self._primary.label("key"), *self._version, *after(self._of, drops or ()))
+
+    def _where(self, match: bool) -> list[ColumnElement[bool]]:
+        return [self._primary == self._key(), *(one_version(self._of.model) if match else [])]
 
     @property
     def _primary(self) -> Any:

@@ -27,10 +27,12 @@ from service.db.outline import Sent
 from service.db.reading import Compiled, compiled, page_as_json, rows_as_json
 from service.db.rendering import rendered
 from service.db.statements import AMONG, Asked, values
+from service.db.version import Version
 from service.db.wire import Wire, wire
 from service.errors import InvalidCursor
-from service.http.asking import ask, ask_members, dumped, fingerprint, loaded, parameters_of
+from service.http.asking import ask, ask_members, fingerprint, parameters_of
 from service.http.confining import missing
+from service.http.etags import Etags, of_list, view_of
 from service.http.forms import CURSOR, Form, Parameters, Shape, deciding, shape, slots
 from service.http.showing import Showing
 from service.settings import Settings
@@ -42,14 +44,19 @@ SEED_BYTES = 16
 NO_HEADERS: Mapping[str, str] = {}
 NOT_KEPT: Mapping[str, Mapping[str, str]] = {how: {"X-Cache": how} for how in (MISS, PASS)}
 ABSENT = Held(None)
+Row = tuple[str, Version]
+"""A row as JSON, and its version."""
+CURSOR_PERIODS = 24
+"""Into so many parts a cursor's life is cut: those given within one of them are the same, so that lists keep their ETags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body of JSON, and headers that belong to it."""
+    """A body of JSON, its ETag, and headers that belong to it."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    etag: bytes = b""
 
 
 class Reader:
@@ -60,14 +67,22 @@ class Reader:
         rows: the members wanted -> point reads that are coalesced.
     """
 
-    def __init__(  # noqa: PLR0917  # what one application has
-        self, of: Surface, showing: Showing, database: Database, signer: Signer, settings: Settings, cache: Cache | None = None
+    def __init__(  # what one application has
+        self,
+        of: Surface,
+        showing: Showing,
+        database: Database,
+        signer: Signer,
+        settings: Settings,
+        *,
+        etags: Etags,
+        cache: Cache | None = None,
     ) -> None:
         self.of, self.showing, self.database = of, showing, database
         self._cache, self._kept = cache, cache.tables.get(of.contract.table) if cache else None
         self.missing = lacking(of, showing)
-        self.rows: dict[tuple[str, ...] | None, Coalescing[Any, str]] = {}
-        self._signer, self._settings = signer, settings
+        self.rows: dict[tuple[str, ...] | None, Coalescing[Any, Row]] = {}
+        self._signer, self._settings, self._etags = signer, settings, etags
         self._dialect = database.reads.engine.dialect
         self._table = of.contract.table
         self._key: Wire | None = wire(of.type_of(of.primary))
@@ -123,13 +138,13 @@ class Reader:
             fields = self._members[query] if query in self._members else self._fields(query)
         except (LookupError, ValueError):
             return None
-        rows = self.rows.get(fields) or self._rows(fields)
+        rows, view = self.rows.get(fields) or self._rows(fields), view_of(self.showing.shape, fields or self.showing.members)
 
         async def load() -> Held:
             began = perf_counter()
             row = await rows.get(key)
             spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
-            return ABSENT if row is None else Held(row.encode())
+            return ABSENT if row is None else Held(row[0].encode(), self._etags.row(row[1], view))
 
         if self._cache and self._kept:
             held, how = await self._cache.row(self._kept, self._seeds[fields], key, load)
@@ -138,7 +153,7 @@ class Reader:
             held, headers = await load(), NO_HEADERS
         if held.body is None:
             raise missing(self._table, key)
-        return Answer(held.body, headers)
+        return Answer(held.body, headers, held.etag)
 
     async def _page(self, form: Form, question: Question, cursor: str | None, path: str, query: bytes) -> Answer:
         choice, bound, last = form.choice, None, None
@@ -152,12 +167,13 @@ class Reader:
 
         async def load() -> Held:
             (record,) = await self.database.fetch(statement.sql, given, ready, took)
-            data = (record[0] or "").encode()
-            if record[1] <= form.limit or choice.kind != "list":
-                return Held(b'{"data":[%b],"next":null}' % data)
-            sealing = bound or fingerprint(self.of, question, choice.order)
-            following = sealed(self._signer, self.of, choice, sealing, statement.result(record)[2:]).encode()
-            return Held(b'{"data":[%b],"next":"%b"}' % (data, following), following)
+            data, following = (record[0] or "").encode(), b""
+            body = b'{"data":[%b],"next":null}' % data
+            if record[1] > form.limit and choice.kind == "list":
+                sealing = bound or fingerprint(self.of, question, choice.order)
+                following = sealed(self._signer, self.of, choice, sealing, statement.result(record)[2:]).encode()
+                body = b'{"data":[%b],"next":"%b"}' % (data, following)
+            return Held(body, of_list(body), following)
 
         headers = NO_HEADERS
         if self._cache and self._kept:
@@ -168,7 +184,7 @@ class Reader:
             held = await load()
         if held.cursor:
             headers = {**link(path, query, held.cursor.decode()), **headers}
-        return Answer(held.body or b"", headers)
+        return Answer(held.body or b"", headers, held.etag)
 
     def _seed(self, form: Form, question: Question, statement: Compiled) -> bytes:
         """What pages have in common that are one statement's, in one order, with cursors for the same filters."""
@@ -233,9 +249,10 @@ class Reader:
         kept(self._members, query, fields)
         return fields
 
-    def _rows(self, fields: tuple[str, ...] | None) -> Coalescing[Any, str]:
+    def _rows(self, fields: tuple[str, ...] | None) -> Coalescing[Any, Row]:
         statement = compiled(_some(rows_as_json(self.of, fields or self.showing.members)), self._dialect)
-        kept(self._seeds, fields, blake2b(statement.sql.encode(), digest_size=SEED_BYTES).digest())
+        common = statement.sql.encode() + view_of(self.showing.shape, fields or self.showing.members)
+        kept(self._seeds, fields, blake2b(common, digest_size=SEED_BYTES).digest())
         name = self.of.primary + AMONG
         ready = partial(self.database.catalogue.check, self._table, self._by_key.path.name if self._by_key else "")
         give, path = statement.gives[0], self._by_key.path.name if self._by_key else ""
@@ -245,11 +262,11 @@ class Reader:
             self.database.measures.batches.add(len(given[0]))
             self._took(one, path, statement.sql, seconds, given)
 
-        async def asked(keys: Callable[[], Sequence[Any]]) -> dict[Any, str]:
+        async def asked(keys: Callable[[], Sequence[Any]]) -> dict[Any, Row]:
             found = await self.database.fetch(statement.sql, lambda: statement.arguments({name: keys()}), ready, took)
-            return {give(key) if give else key: row for key, row in found}
+            return {give(key) if give else key: (row, Version(*version)) for key, row, *version in found}
 
-        made: Coalescing[Any, str] = Coalescing(asked)
+        made: Coalescing[Any, Row] = Coalescing(asked)
         kept(self.rows, fields, made)
         return made
 
@@ -272,15 +289,16 @@ def opened(signer: Signer, of: Surface, choice: Choice, bound: bytes, cursor: st
         raise InvalidCursor("This question has one page. Leave out cursor=.")
     found = signer.open(bound, cursor, time.time())
     try:
-        return {sort.name: loaded(of, sort.name, value) for sort, value in zip(choice.order, found, strict=True)}
+        return {sort.name: of.loaded(sort.name, value) for sort, value in zip(choice.order, found, strict=True)}
     except ValueError:  # the service signed it: a column had another type then
         raise InvalidCursor("The cursor is from before the table was changed. Begin again without cursor=.") from None
 
 
 def sealed(signer: Signer, of: Surface, choice: Choice, bound: bytes, last: Sequence[Any]) -> str:
     """The cursor of the page after a row."""
-    written = [dumped(of, sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
-    return signer.seal(bound, written, time.time())
+    written = [of.dumped(sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
+    period = signer.seconds // CURSOR_PERIODS
+    return signer.seal(bound, written, time.time() // period * period)
 
 
 def link(path: str, query: bytes, cursor: str) -> dict[str, str]:

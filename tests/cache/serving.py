@@ -58,7 +58,7 @@ def delays() -> None:
 
 def drop_before_commit() -> None:
     """Forget first, write then."""
-    written = writing.Writer._written  # noqa: SLF001
+    write = writing.Writer._write  # noqa: SLF001
 
     async def early(self: writing.Writer, what: Any, statement: Compiled, values: Mapping[str, Any]) -> Any:
         database = self._database
@@ -67,11 +67,11 @@ def drop_before_commit() -> None:
             if caches:
                 await caches.forget([Change(self._of.contract.table)], [])
             await delayed()
-            return await written(self, what, statement, values)
+            return await write(self, what, statement, values)
         finally:
             database.caches = caches
 
-    writing.Writer._written = early  # type: ignore[method-assign]  # noqa: SLF001
+    writing.Writer._write = early  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def fill_without_guard() -> None:

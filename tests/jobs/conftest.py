@@ -10,7 +10,7 @@ from tests.fixtures.databases import emptied
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def importing_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """Commits for real; the tables are emptied at the end of the test."""
     made = create_async_engine(database_url, poolclass=NullPool)
     yield made

@@ -82,22 +82,24 @@ things = Import(
 
 
 @asynccontextmanager
-async def depot(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+async def depot(importing_engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
     """The empty tables, for as long as the block runs."""
-    async with engine.begin() as connection:
+    async with importing_engine.begin() as connection:
         await connection.run_sync(METADATA.create_all)
     try:
-        yield engine
+        yield importing_engine
     finally:
-        async with engine.begin() as connection:
+        async with importing_engine.begin() as connection:
             await connection.run_sync(METADATA.drop_all)
 
 
-async def imported(engine: AsyncEngine, path: Path, text: str, source: str = "s", **options: Any) -> tuple[Summary, dict[int, str]]:
+async def imported(
+    importing_engine: AsyncEngine, path: Path, text: str, source: str = "s", **options: Any
+) -> tuple[Summary, dict[int, str]]:
     """Import a text; the summary, and the rejected lines with their reasons."""
     path.write_text(text, encoding="utf-8")  # noqa: ASYNC240 - a test may wait for a small file
     rejects = path.with_suffix(".rejects")
-    summary = await run_import(engine, things, path, Options(source=source, rejects=rejects, **options))
+    summary = await run_import(importing_engine, things, path, Options(source=source, rejects=rejects, **options))
     return summary, dict(reasons(rejects))
 
 
@@ -107,10 +109,10 @@ def reasons(path: Path) -> list[tuple[int, str]]:
         return [(int(row["line"]), row["reason"]) for row in csv.DictReader(file)]
 
 
-async def stored(engine: AsyncEngine, *columns: str) -> dict[str, tuple[Any, ...]]:
+async def stored(importing_engine: AsyncEngine, *columns: str) -> dict[str, tuple[Any, ...]]:
     """What is in the table: these columns of each row, by `origin/key`."""
     table = table_of(Thing)
-    async with engine.connect() as connection:
+    async with importing_engine.connect() as connection:
         found = await connection.execute(select(table))
         return {f"{row.origin}/{row.origin_key}": tuple(getattr(row, column) for column in columns) for row in found}
 

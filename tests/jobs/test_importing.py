@@ -33,26 +33,26 @@ REASONS = {
 READ, GOOD = 14, 6
 
 
-async def books(engine: AsyncEngine) -> dict[str, Any]:
+async def books(importing_engine: AsyncEngine) -> dict[str, Any]:
     """The books by their key."""
     table, writers = table_of(Book), table_of(Author)
-    async with engine.connect() as connection:
+    async with importing_engine.connect() as connection:
         query = select(table, writers.c.name.label("author_name")).join(writers).order_by(table.c.id)
         return {row.source_key: row for row in await connection.execute(query)}
 
 
-async def test_a_dirty_catalogue(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_a_dirty_catalogue(importing_engine: AsyncEngine, tmp_path: Path) -> None:
     rejects = tmp_path / "rejects.csv"
     for inserted, unchanged, dry_run in ((GOOD, 0, True), (GOOD, 0, False), (0, GOOD, True), (0, GOOD, False)):
-        summary = await run_import(engine, imports, DIRTY, Options(rejects=rejects, dry_run=dry_run))
+        summary = await run_import(importing_engine, imports, DIRTY, Options(rejects=rejects, dry_run=dry_run))
         assert counts(summary) == (READ, inserted, 0, unchanged, READ - GOOD)
         assert dict(reasons(rejects)) == REASONS
-        assert bool(await books(engine)) != (dry_run and inserted > 0)
+        assert bool(await books(importing_engine)) != (dry_run and inserted > 0)
 
 
-async def test_what_became_of_it(engine: AsyncEngine) -> None:
-    await run_import(engine, imports, DIRTY)
-    found = await books(engine)
+async def test_what_became_of_it(importing_engine: AsyncEngine) -> None:
+    await run_import(importing_engine, imports, DIRTY)
+    found = await books(importing_engine)
     assert {row.source for row in found.values()} == {"dirty"}
     first = found["1"]
     assert (first.isbn13, first.title, first.published_year) == ("9780012345672", "The Quiet House (House, #1)", 2008)
@@ -73,25 +73,27 @@ async def test_what_became_of_it(engine: AsyncEngine) -> None:
     assert list(found) == ["1", "3", "5", "2", hashed.source_key, "9785555555557"]  # in the order of the file
 
 
-async def test_one_catalogue_in_several_formats(engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_catalogue_in_several_formats(
+    importing_engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with DIRTY.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["title"] is not None]
     lines = "".join(json.dumps({name: value or None for name, value in row.items()}) + "\n" for row in rows).encode()
     (tmp_path / "dirty.ndjson.gz").write_bytes(gzip.compress(lines))
-    await run_import(engine, imports, DIRTY)
-    summary = await run_import(engine, imports, tmp_path / "dirty.ndjson.gz")
+    await run_import(importing_engine, imports, DIRTY)
+    summary = await run_import(importing_engine, imports, tmp_path / "dirty.ndjson.gz")
     assert counts(summary) == (READ - 1, 0, 0, GOOD, READ - GOOD - 1)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + DIRTY.read_bytes().replace(b"\n", b"\r\n"))))
-    summary = await run_import(engine, imports, "-", Options(source="dirty", rejects=tmp_path / "r.csv"))
+    summary = await run_import(importing_engine, imports, "-", Options(source="dirty", rejects=tmp_path / "r.csv"))
     assert summary.rejected == READ - GOOD
     assert summary.unchanged == GOOD - 1  # the title of two lines has got another line end
     assert dict(reasons(tmp_path / "r.csv")) == REASONS
 
 
-async def test_rejects_show_the_record_as_it_stands(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_rejects_show_the_record_as_it_stands(importing_engine: AsyncEngine, tmp_path: Path) -> None:
     path, rejects = tmp_path / "f.csv", tmp_path / "r.csv"
     path.write_bytes(b'title,author,isbn\n"two\nlines",Ada,123\nna\xefve,Ada,\ngood,Ada,\n')
-    summary = await run_import(engine, imports, path, Options(rejects=rejects))
+    summary = await run_import(importing_engine, imports, path, Options(rejects=rejects))
     assert counts(summary) == (3, 1, 0, 0, 2)
     with rejects.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
@@ -114,44 +116,44 @@ async def test_rejects_show_the_record_as_it_stands(engine: AsyncEngine, tmp_pat
     ],
     ids=["empty", "no header", "no title", "no author", "UTF-16", "binary", "cut off"],
 )
-async def test_files_that_cannot_be_used(engine: AsyncEngine, tmp_path: Path, content: bytes, reason: str) -> None:
+async def test_files_that_cannot_be_used(importing_engine: AsyncEngine, tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "f.csv"
     path.write_bytes(content)
     with pytest.raises(SetupError, match=reason):
-        await run_import(engine, imports, path)
-    assert await books(engine) == {}
+        await run_import(importing_engine, imports, path)
+    assert await books(importing_engine) == {}
 
 
-async def test_a_file_that_breaks_in_its_middle_changes_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_a_file_that_breaks_in_its_middle_changes_nothing(importing_engine: AsyncEngine, tmp_path: Path) -> None:
     rows = "".join(f"{number},Title {number * 7919 % 10007},Author {number * 31 % 97}\n" for number in range(80_000))
     whole = gzip.compress(f"book_id,title,author\n{rows}".encode())
     path = tmp_path / "f.csv.gz"
     path.write_bytes(whole[: len(whole) * 3 // 4])
     with pytest.raises(SetupError, match=r"breaks after line \d\d,\d+. Nothing was imported"):
-        await run_import(engine, imports, path)
-    assert await books(engine) == {}
+        await run_import(importing_engine, imports, path)
+    assert await books(importing_engine) == {}
 
 
-async def test_rejects_that_cannot_be_written(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_rejects_that_cannot_be_written(importing_engine: AsyncEngine, tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     path.write_text("title,author\nA,B\n")
     with pytest.raises(SetupError, match="is the file to import"):
-        await run_import(engine, imports, path, Options(rejects=path))
+        await run_import(importing_engine, imports, path, Options(rejects=path))
     with pytest.raises(SetupError, match="can't be written"):
-        await run_import(engine, imports, path, Options(rejects=tmp_path / "no folder" / "r.csv"))
+        await run_import(importing_engine, imports, path, Options(rejects=tmp_path / "no folder" / "r.csv"))
     assert path.read_text() == "title,author\nA,B\n"
-    assert await books(engine) == {}
+    assert await books(importing_engine) == {}
 
 
 @pytest.mark.parametrize("source", ["", "  ", "x" * 201, "a\0b"])
-async def test_sources_that_cannot_be_names(engine: AsyncEngine, source: str) -> None:
+async def test_sources_that_cannot_be_names(importing_engine: AsyncEngine, source: str) -> None:
     with pytest.raises(SetupError, match="name one with --source"):
-        await run_import(engine, imports, DIRTY, Options(source=source))
+        await run_import(importing_engine, imports, DIRTY, Options(source=source))
 
 
-async def test_progress_goes_from_nothing_to_all(engine: AsyncEngine) -> None:
+async def test_progress_goes_from_nothing_to_all(importing_engine: AsyncEngine) -> None:
     told: list[Progress] = []
-    await run_import(engine, imports, DIRTY, Options(chunk=4), told.append)
+    await run_import(importing_engine, imports, DIRTY, Options(chunk=4), told.append)
     assert [(one.stage, one.done, one.total) for one in told] == [
         ("reading", DIRTY.stat().st_size, DIRTY.stat().st_size),
         ("merging", 4, GOOD),
@@ -159,13 +161,13 @@ async def test_progress_goes_from_nothing_to_all(engine: AsyncEngine) -> None:
     ]
 
 
-async def test_authors_of_json(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_authors_of_json(importing_engine: AsyncEngine, tmp_path: Path) -> None:
     path, rejects = tmp_path / "f.ndjson", tmp_path / "r.csv"
     authors = [["Ada", " ", "Boris"], "Ada, Boris", 5, [], [1], {"a": 1}, [None]]
     path.write_text(
         "".join(json.dumps({"title": "T", "authors": one, "book_id": place}) + "\n" for place, one in enumerate(authors))
     )
-    summary = await run_import(engine, imports, path, Options(rejects=rejects))
+    summary = await run_import(importing_engine, imports, path, Options(rejects=rejects))
     assert counts(summary) == (7, 3, 0, 0, 4)
     assert [line for line, _ in reasons(rejects)] == [3, 4, 6, 7]
-    assert [row.attributes for row in (await books(engine)).values()] == [{"other_authors": ["Boris"]}] * 2 + [{}]
+    assert [row.attributes for row in (await books(importing_engine)).values()] == [{"other_authors": ["Boris"]}] * 2 + [{}]

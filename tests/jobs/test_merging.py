@@ -21,8 +21,8 @@ ROWS = 40
 
 
 @pytest.fixture
-async def things(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
-    async with depot(engine) as ready:
+async def things(importing_engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    async with depot(importing_engine) as ready:
         yield ready
 
 
@@ -161,9 +161,9 @@ async def test_a_dry_run_writes_nothing(things: AsyncEngine, tmp_path: Path) -> 
         assert (await connection.execute(select(table_of(Owner)))).all() == []
 
 
-async def test_a_missing_table_says_what_to_do(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_a_missing_table_says_what_to_do(importing_engine: AsyncEngine, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="shelfmark migrate"):
-        await imported(engine, tmp_path / "f.csv", numbered())
+        await imported(importing_engine, tmp_path / "f.csv", numbered())
 
 
 def test_a_table_without_the_unique_index_is_refused() -> None:

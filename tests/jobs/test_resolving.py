@@ -16,8 +16,8 @@ from tests.jobs.depot import HEADER, Thing, counts, depot, imported, stored
 
 
 @pytest.fixture
-async def things(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
-    async with depot(engine) as ready:
+async def things(importing_engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    async with depot(importing_engine) as ready:
         yield ready
 
 
@@ -61,8 +61,8 @@ def written(file: list[Line]) -> str:
     return HEADER + "".join(f"{line.key},{line.code},,{line.label},,\n" for line in file)
 
 
-async def rows(engine: AsyncEngine) -> dict[str, Line]:
-    found = await stored(engine, "origin_key", "code", "label")
+async def rows(importing_engine: AsyncEngine) -> dict[str, Line]:
+    found = await stored(importing_engine, "origin_key", "code", "label")
     return {name: Line(key, code or "", label) for name, (key, code, label) in found.items()}
 
 

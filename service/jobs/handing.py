@@ -1,0 +1,123 @@
+"""Jobs that are due are handed out: their claim grows in PostgreSQL, then arq's queue in Redis gets `(job id, claim)`.
+
+The message is no more than a bell. Lost, it is rung again when the job has waited for some seconds; late or doubled, it finds its
+claim outdated. What arq trusts wall clocks for is fixed: a message is due since 1970, and expires by Redis's clock alone. It is
+written as msgpack: what isn't is refused, and arq's own default, pickle, is never used.
+"""
+
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from arq.connections import ArqRedis, RedisSettings
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.db.feed import Noted
+from service.jobs import transitions
+from service.jobs.transitions import HANDED_SECONDS, Claim
+
+FUNCTION = "perform"
+AT_ONCE = 200
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+PLACES = 10**9
+EXPIRES = datetime.timedelta(seconds=HANDED_SECONDS * 6)
+REDIS_SECONDS = 2.0
+log = structlog.get_logger(__name__)
+
+
+def packed(message: Any) -> bytes:
+    """A message as Redis has it. What has no form of its own is told in words: arq puts exceptions there."""
+    return msgspec.msgpack.encode(message, enc_hook=repr)
+
+
+def unpacked(message: bytes) -> Any:
+    """A message out of Redis."""
+    return msgspec.msgpack.decode(message)
+
+
+SERIALIZING: dict[str, Any] = {"job_serializer": packed, "job_deserializer": unpacked}
+"""What arq is always told: its default runs what it reads."""
+
+
+def queue(url: str, name: str) -> ArqRedis:
+    """Arq's side of a Redis server, for one database's jobs.
+
+    Args:
+        url: of the Redis server.
+        name: the queue's.
+    """
+    pool = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS).connection_pool
+    return ArqRedis(pool, default_queue_name=name, **SERIALIZING)
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """A Redis server as arq's command line wants it told."""
+    return RedisSettings.from_dsn(url)
+
+
+class Handing:
+    """Hands out what is due; a consumer of the outbox, so that a new job is looked at when it is committed.
+
+    Args:
+        connected: gives the queue; asked anew after the server went away.
+    """
+
+    name = "jobs"
+
+    def __init__(self, connected: Callable[[], ArqRedis]) -> None:
+        self._connected = connected
+        self._redis: ArqRedis | None = None
+        self._able = True
+
+    async def told(self, notes: Sequence[Noted]) -> None:
+        """Nothing more: the step after this one finds what is due."""
+
+    async def step(self, connection: AsyncConnection) -> bool:
+        """Hand out what is due, as far as there is room; whether there may be more."""
+        redis = await self._reached()
+        if redis is None:
+            return False
+        async with connection.begin():
+            claims = await transitions.hand_out(connection, AT_ONCE)
+        lost = await self._rung(redis, claims)
+        if lost:
+            async with connection.begin():
+                await transitions.take_back(connection, lost)
+        return len(claims) == AT_ONCE and not lost
+
+    async def aclose(self) -> None:
+        """Leave the server."""
+        if self._redis:
+            await self._redis.aclose(close_connection_pool=True)
+
+    async def _reached(self) -> ArqRedis | None:
+        """The queue, if it answers: else no claim has to grow in vain."""
+        try:
+            self._redis = self._redis or self._connected()
+            await self._redis.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            if self._able:
+                log.warning("no jobs are handed out: Redis can't be reached", reason=str(error))
+            self._able = False
+            return None
+        self._able = True
+        return self._redis
+
+    async def _rung(self, redis: ArqRedis, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Ring for each claim; those for which that didn't work."""
+        for place, claim in enumerate(claims):
+            try:
+                await ring(redis, claim)
+            except (RedisError, OSError, TimeoutError):
+                return claims[place:]
+        return []
+
+
+async def ring(redis: ArqRedis, claim: Claim) -> None:
+    """Put a message into the queue; in the order of jobs."""
+    since = EPOCH + datetime.timedelta(milliseconds=1 + claim[0] % PLACES)
+    await redis.enqueue_job(FUNCTION, *claim, _job_id=f"{claim[0]}:{claim[1]}", _defer_until=since, _expires=EXPIRES)

@@ -1,0 +1,267 @@
+"""How a job's row changes, each change one statement, all by the database's clock.
+
+    queued -> (handed out: claim grows) -> running -> done | failed | cancelled
+       ^------------ tried again, handed back, lease over ------------|
+
+Whoever runs a job names its claim. A statement that finds another claim, or a job that was ended, changes nothing and says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+Session = AsyncConnection | AsyncSession
+HANDED_SECONDS = 10.0
+"""For how long a job that was handed out may wait for a worker before it is handed out again: its message may be lost."""
+BACKOFF_MOST_SECONDS = 300.0
+ERROR_MOST = 2_000
+LOCK = 7_401_168
+"""Hands out by one at a time, so that they count what is out already."""
+
+TURN = text("SELECT pg_try_advisory_xact_lock(:lock)")
+HAND_OUT = text("""
+WITH room AS (
+  SELECT coalesce(CAST(:room AS bigint), (
+    SELECT 2 * coalesce(sum(slots), 0) FROM shelfmark_workers WHERE seen_at > clock_timestamp() - make_interval(secs => :alive)
+  ) - (SELECT count(*) FROM shelfmark_jobs WHERE handed IS TRUE AND due_at > clock_timestamp())) AS jobs
+), due AS (
+  SELECT id, lost, cancelled, NOT cancelled AND lost AND failures + 1 >= attempts AS failed
+  FROM (
+    SELECT id, failures, attempts, cancel_at IS NOT NULL AS cancelled, state = 'running' AND NOT advanced AS lost
+    FROM shelfmark_jobs
+    WHERE state IN ('queued', 'running') AND due_at <= clock_timestamp()
+    ORDER BY due_at, id
+    LIMIT (SELECT least(greatest(jobs, 0), :most) FROM room)
+    FOR UPDATE SKIP LOCKED
+  ) AS found
+)
+UPDATE shelfmark_jobs AS job SET
+  claim = job.claim + 1,
+  failures = job.failures + CAST(due.lost AS int),
+  state = CASE WHEN due.cancelled THEN 'cancelled' WHEN due.failed THEN 'failed' ELSE 'queued' END,
+  error = CASE WHEN due.failed THEN CAST(:died AS text) WHEN due.lost THEN CAST(:lost AS text) ELSE job.error END,
+  finished_at = CASE WHEN due.cancelled OR due.failed THEN clock_timestamp() END,
+  handed = NOT (due.cancelled OR due.failed),
+  advanced = false,
+  due_at = clock_timestamp() + make_interval(secs => :seconds)
+FROM due WHERE job.id = due.id
+RETURNING job.id, job.claim, job.state
+""")
+TAKE_BACK = text("""
+UPDATE shelfmark_jobs AS job SET handed = false, due_at = clock_timestamp()
+FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)
+WHERE job.id = given.id AND job.claim = given.claim AND job.handed
+""")
+START = text("""
+UPDATE shelfmark_jobs SET
+  state = 'running', handed = false, advanced = false, started_at = coalesce(started_at, clock_timestamp()),
+  due_at = clock_timestamp() + make_interval(secs => lease)
+WHERE id = :id AND claim = :claim AND handed AND cancel_at IS NULL
+RETURNING id, claim, name, args, asked_by, checkpoint, done, total, lease
+""")
+RENEW = text("""
+WITH given AS (SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)),
+renewed AS (
+  UPDATE shelfmark_jobs AS job SET due_at = clock_timestamp() + make_interval(secs => lease)
+  FROM given
+  WHERE job.id = given.id AND job.claim = given.claim AND job.state = 'running'
+    AND job.due_at < clock_timestamp() + make_interval(secs => job.lease * 2 / 3)
+)
+SELECT job.id, job.claim, job.cancel_at IS NOT NULL FROM shelfmark_jobs AS job JOIN given USING (id)
+WHERE job.claim = given.claim AND job.state = 'running'
+""")
+ADVANCE = text("""
+UPDATE shelfmark_jobs SET
+  checkpoint = :checkpoint, done = coalesce(CAST(:done AS bigint), done), total = coalesce(CAST(:total AS bigint), total),
+  message = coalesce(CAST(:message AS text), message), advanced = true, failures = 0, error = NULL,
+  due_at = clock_timestamp() + make_interval(secs => lease)
+WHERE id = :id AND claim = :claim AND state = 'running' AND cancel_at IS NULL
+RETURNING id
+""").bindparams(bindparam("checkpoint", type_=JSONB(none_as_null=True)))
+TELL = text("""
+UPDATE shelfmark_jobs SET
+  done = coalesce(CAST(:done AS bigint), done), total = coalesce(CAST(:total AS bigint), total),
+  message = coalesce(CAST(:message AS text), message)
+WHERE id = :id AND claim = :claim AND state = 'running'
+""")
+FINISH = text("""
+UPDATE shelfmark_jobs SET state = 'done', result = :result, error = NULL, finished_at = clock_timestamp()
+WHERE id = :id AND claim = :claim AND state = 'running'
+RETURNING id
+""").bindparams(bindparam("result", type_=JSONB(none_as_null=True)))
+# A wait of 2, 4, 8... seconds, by half of it more or less: what failed together doesn't come back together.
+FAIL = text("""
+UPDATE shelfmark_jobs SET
+  failures = failures + CAST(NOT advanced AS int),
+  state = CASE WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN 'failed' ELSE 'queued' END,
+  finished_at = CASE WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN clock_timestamp() END,
+  error = :error,
+  due_at = clock_timestamp() + make_interval(secs => least(power(2, failures + 1), :most) * (0.5 + random()))
+WHERE id = :id AND claim = :claim AND state = 'running'
+RETURNING state
+""")
+HAND_BACK = text("""
+UPDATE shelfmark_jobs AS job SET state = 'queued', due_at = clock_timestamp()
+FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)
+WHERE job.id = given.id AND job.claim = given.claim AND job.state = 'running'
+""")
+CANCELLED = text("""
+UPDATE shelfmark_jobs SET state = 'cancelled', finished_at = clock_timestamp()
+WHERE id = :id AND claim = :claim AND state = 'running'
+""")
+CANCEL = text("""
+UPDATE shelfmark_jobs SET
+  cancel_at = coalesce(cancel_at, clock_timestamp()),
+  state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
+  finished_at = CASE WHEN state = 'queued' THEN clock_timestamp() END,
+  handed = false
+WHERE id = :id AND state IN ('queued', 'running')
+RETURNING state
+""")
+RETRY = text("""
+WITH job AS (
+  UPDATE shelfmark_jobs SET
+    state = 'queued', failures = 0, due_at = clock_timestamp(), finished_at = NULL, cancel_at = NULL, error = NULL, handed = false
+  WHERE id = :id AND state IN ('failed', 'cancelled')
+    AND NOT EXISTS (
+      SELECT FROM shelfmark_jobs AS other
+      WHERE other.key = shelfmark_jobs.key AND other.state IN ('queued', 'running')
+    )
+  RETURNING id
+), noted AS (
+  INSERT INTO shelfmark_outbox (subject, what) SELECT 'jobs/' || id, 'changed' FROM job
+)
+SELECT id FROM job
+""")
+PRUNE = text("""
+DELETE FROM shelfmark_jobs WHERE id IN (
+  SELECT id FROM shelfmark_jobs
+  WHERE finished_at IS NOT NULL AND finished_at < clock_timestamp() - make_interval(days => :days)
+  ORDER BY finished_at LIMIT :most FOR UPDATE SKIP LOCKED
+)
+""")
+LOST = "The worker that ran it has died, or stood still for longer than its lease."
+DIED = f"{LOST} That was the last of its attempts."
+ALIVE_SECONDS = 10.0
+PRUNED_AT_ONCE = 1_000
+
+Claim = tuple[int, int]
+"""A job's id, and the claim by which somebody has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job whose run has begun."""
+
+    id: int
+    claim: int
+    name: str
+    args: Any
+    asked_by: str
+    checkpoint: Any
+    done: int | None
+    total: int | None
+    lease: float
+
+
+async def hand_out(session: Session, most: int, room: int | None = None) -> Sequence[Claim]:
+    """Claims of jobs that are due; those that were cancelled, or have lost their last run, end instead.
+
+    Args:
+        session: in a transaction.
+        most: how many.
+        room: how many may wait for a worker; None: twice what the workers that live can run, less what waits already.
+    """
+    if room is None and not await session.scalar(TURN, {"lock": LOCK}):
+        return []
+    values = {"most": most, "room": room, "seconds": HANDED_SECONDS, "alive": ALIVE_SECONDS, "lost": LOST, "died": DIED}
+    found = await session.execute(HAND_OUT, values)
+    return [(row.id, row.claim) for row in found if row.state == "queued"]
+
+
+async def take_back(session: Session, claims: Sequence[Claim]) -> None:
+    """Undo a hand-out that nobody could be told of."""
+    await session.execute(TAKE_BACK, _apart(claims))
+
+
+async def start(session: Session, claim: Claim) -> Claimed | None:
+    """Begin a run; None where the claim is an older one, or the run has begun already."""
+    row = (await session.execute(START, _named(claim))).one_or_none()
+    return None if row is None else Claimed(*row)
+
+
+async def renew(session: Session, claims: Sequence[Claim]) -> dict[Claim, bool]:
+    """Go on with runs: those that are still what their job's row says, and whether somebody wants the job to end."""
+    found = await session.execute(RENEW, _apart(claims))
+    return {(id_, claim): cancelled for id_, claim, cancelled in found}
+
+
+async def advance(session: Session, claim: Claim, checkpoint: Any, **told: Any) -> bool:
+    """Keep a checkpoint, in the transaction of what it tells of; False where the run may not go on."""
+    return await session.scalar(ADVANCE, {**_named(claim), "checkpoint": checkpoint, **_progress(told)}) is not None
+
+
+async def tell(session: Session, claim: Claim, **told: Any) -> None:
+    """Say how far a run is."""
+    await session.execute(TELL, {**_named(claim), **_progress(told)})
+
+
+async def finish(session: Session, claim: Claim, result: Any) -> bool:
+    """End a job that is done; False where it isn't this run's any more."""
+    return await session.scalar(FINISH, {**_named(claim), "result": result}) is not None
+
+
+async def fail(session: Session, claim: Claim, error: str, *, final: bool = False) -> str | None:
+    """End a run that failed; the job's state then, None where it isn't this run's any more.
+
+    Args:
+        session: in a transaction.
+        claim: of the run.
+        error: why, as a sentence.
+        final: whether trying again is of no use.
+    """
+    values = {"error": error[:ERROR_MOST].replace("\0", ""), "final": final, "most": BACKOFF_MOST_SECONDS}
+    found: str | None = await session.scalar(FAIL, {**_named(claim), **values})
+    return found
+
+
+async def hand_back(session: Session, claims: Sequence[Claim]) -> None:
+    """Leave runs that were broken off to other workers, at once; that is no failure."""
+    await session.execute(HAND_BACK, _apart(claims))
+
+
+async def cancelled(session: Session, claim: Claim) -> None:
+    """End a job whose run was broken off because somebody wanted its end."""
+    await session.execute(CANCELLED, _named(claim))
+
+
+async def cancel(session: Session, id_: int) -> str | None:
+    """Have a job end: at once if it waits, within a moment if it runs; its state, None where it has ended already."""
+    found: str | None = await session.scalar(CANCEL, {"id": id_})
+    return found
+
+
+async def retry(session: Session, id_: int) -> bool:
+    """Begin a job anew that failed or was cancelled, where it had come to; False where it can't be."""
+    return await session.scalar(RETRY, {"id": id_}) is not None
+
+
+async def prune(session: Session, days: int) -> int:
+    """Delete jobs that ended long ago; how many."""
+    return int(getattr(await session.execute(PRUNE, {"days": days, "most": PRUNED_AT_ONCE}), "rowcount", 0))
+
+
+def _named(claim: Claim) -> dict[str, int]:
+    return {"id": claim[0], "claim": claim[1]}
+
+
+def _apart(claims: Sequence[Claim]) -> dict[str, list[int]]:
+    return {"ids": [id_ for id_, _ in claims], "claims": [claim for _, claim in claims]}
+
+
+def _progress(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: told.get(name) for name in ("done", "total", "message")}
