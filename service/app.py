@@ -16,7 +16,6 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import schema, settings
 from service.cache.caching import Cache
-from service.cache.keys import Kept
 from service.contract.cursor import Signer
 from service.db import Database
 from service.db.budget import offered, refuse_excess
@@ -92,7 +91,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         held,
         Signer(loaded.signing(), loaded.cursor_seconds),
         _redis(loaded),
-        _cache(loaded),
+        Cache.of(loaded, redis_url(loaded), schema.kept(loaded.cache_seconds_most)),
         {kind: settings.section(kind) for kind in schema.sections()},
     )
     if app.state.service.cache:
@@ -149,6 +148,7 @@ def _metrics(state: State) -> metrics.Metrics:
         watch=state.watch,
         limits=state.limits,
         ledger=service.ledger,
+        cache=service.cache,
     )
     return metrics.Metrics(counting, service.settings.metrics_directory)
 
@@ -263,11 +263,3 @@ async def _budgeted(service: Service) -> None:
 def _redis(loaded: Settings) -> Redis | None:
     url = redis_url(loaded)
     return Redis.from_url(url) if url else None
-
-
-def _cache(loaded: Settings) -> Cache | None:
-    """Where answers are kept: of the tables that say so, if there is a Redis."""
-    url, most = redis_url(loaded), loaded.cache_seconds_most
-    served = [router.table for router in schema.routers()]
-    kept = {one.of.contract.table: Kept.of(one.of, min(one.cached, most)) for one in served if one.cached}
-    return Cache(url, kept, loaded.cache_timeout_ms / 1000) if loaded.cache and url and kept else None

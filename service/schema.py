@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import MetaData, Table
 
 from service import tables
+from service.cache.keys import Kept
 from service.db import Model, answers, drops, feed, keys, outbox, slow, table_of
 from service.errors import SetupError
 from service.http.serve import Routes
@@ -65,6 +66,12 @@ def routers() -> list[Routes]:
 def served() -> list[str]:
     """The names of the tables that are served."""
     return [router.table.of.contract.table for router in routers()]
+
+
+def kept(seconds_most: float) -> dict[str, Kept]:
+    """Table -> what is kept of its answers, of those that say `cached=`; none for longer than so many seconds."""
+    found = [router.table for router in routers()]
+    return {one.of.contract.table: Kept.of(one.of, min(one.cached, seconds_most)) for one in found if one.cached}
 
 
 def samples() -> dict[str, Sample]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from service.cache.dropping import Dropping
 from service.cache.entries import Held
@@ -13,6 +13,7 @@ from service.cache.store import PASS, Load, Place, Store
 from service.contract.choose import Choice
 from service.contract.question import Question
 from service.db import Database
+from service.settings import Settings
 
 Read = tuple[Held, str]
 
@@ -37,6 +38,11 @@ class Cache:
         self.tables = kept
         self.store, self.dropping = Store(self.pipe), Dropping(self.pipe, kept)
         self.epoch = Epoch(self.pipe, self.dropping, kept)
+
+    @classmethod
+    def of(cls, settings: Settings, url: str | None, kept: Mapping[str, Kept]) -> Self | None:
+        """The configured one; None where it is turned off, there is no Redis, or no table wants to be kept."""
+        return cls(url, kept, settings.cache_timeout_ms / 1000) if settings.cache and url and kept else None
 
     @asynccontextmanager
     async def running(self, database: Database) -> AsyncIterator[None]:

@@ -25,6 +25,8 @@ PLAIN = {BigInteger, Boolean, Date, Integer, SmallInteger, String, Text, Uuid}
 """Types whose values are equal in Python exactly if they are in PostgreSQL, and look the same wherever they come from."""
 EXACT = {None, "C", "POSIX", "default"}
 """Collations under which texts are equal only if their bytes are."""
+ACTS = {"CASCADE", "SET NULL", "SET DEFAULT"}
+"""What foreign keys may do to the rows that refer to others."""
 NAME_BYTES = 12
 Scope = tuple[str, ...]
 """The columns whose values tell lists apart that a write doesn't meet; none: each write meets them."""
@@ -37,14 +39,15 @@ class Names:
         database: what tells it from others that share the Redis.
 
     Attributes:
+        prefix: of all of them.
         epoch: under which all is valid.
         run: in which run of Redis it began.
         layouts: how the processes arrange what they keep.
     """
 
     def __init__(self, database: str) -> None:
-        self._prefix = PREFIX + self._hashed(database.encode()).hex()[:12].encode() + b":"
-        self.epoch, self.run, self.layouts = (self._prefix + name for name in (b"epoch", b"run", b"layouts"))
+        self.prefix = PREFIX + self._hashed(database.encode()).hex()[:12].encode() + b":"
+        self.epoch, self.run, self.layouts = (self.prefix + name for name in (b"epoch", b"run", b"layouts"))
 
     def entry(self, of: bytes, arguments: Sequence[Any]) -> bytes:
         """Where the answer to a question is kept.
@@ -53,24 +56,24 @@ class Names:
             of: what it has in common with others of its shape.
             arguments: its values.
         """
-        return self._prefix + b"e" + self._hashed(of, repr(arguments).encode("utf-8", "surrogatepass"))
+        return self.prefix + b"e" + self._hashed(of, repr(arguments).encode("utf-8", "surrogatepass"))
 
     def lease(self, entry: bytes) -> bytes:
         """Who fills an entry."""
-        return entry + b"l"
+        return entry.replace(self.prefix + b"e", self.prefix + b"l", 1)
 
     def table(self, table: str) -> bytes:
         """The tag of all that is kept of a table."""
-        return self._prefix + b"t:" + table.encode()
+        return self.prefix + b"t:" + table.encode()
 
     def row(self, table: str, key: Any) -> bytes:
         """The tag of a row."""
-        return self._prefix + b"r" + self._hashed(table.encode(), repr(key).encode("utf-8", "surrogatepass"))
+        return self.prefix + b"r" + self._hashed(table.encode(), repr(key).encode("utf-8", "surrogatepass"))
 
     def lists(self, table: str, scope: Scope, values: Values) -> bytes:
         """The tag of the lists that fix these values."""
         fixed = repr([(name, values[name]) for name in scope])
-        return self._prefix + b"s" + self._hashed(table.encode(), fixed.encode("utf-8", "surrogatepass"))
+        return self.prefix + b"s" + self._hashed(table.encode(), fixed.encode("utf-8", "surrogatepass"))
 
     def _hashed(self, *parts: bytes) -> bytes:
         return blake2b(b"\0".join(parts), digest_size=NAME_BYTES).digest()
@@ -101,8 +104,14 @@ class Kept:
             seconds: for how long.
 
         Raises:
-            SetupError: one row can be meant by keys that look different.
+            SetupError: one row can be meant by keys that look different, or the database changes rows by itself.
         """
+        acting = [key.parent for key in of.model.__table__.foreign_keys if {key.ondelete, key.onupdate} & ACTS]
+        if acting:
+            raise SetupError(
+                f"{of.contract.table} can't be cached: PostgreSQL changes its rows by itself, by the foreign key {acting[0]}, and "
+                "tells nobody. Leave out cached=, or ondelete= and onupdate=."
+            )
         if not _is_plain(of.type_of(of.primary), of.primary):
             raise SetupError(
                 f"{of.contract.table} can't be cached: its primary key {of.primary} is no number, text, UUID or date whose equal "

@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -47,6 +48,8 @@ drops = Table(
     Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
 TAKE_AWAY = delete(drops).where(drops.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+FORGOTTEN = delete(drops).where(drops.c.noted_at < func.clock_timestamp() - text("interval '1 day'"))
+"""Takes away what nobody has looked at for a day: nobody keeps copies. Where somebody does, notes are gone within seconds."""
 _number = random.SystemRandom().getrandbits
 
 

@@ -253,10 +253,9 @@ class Repository(Generic[M]):
         """
         if not rows:
             return []
-        upsert = upserted(self.model, rows, on).returning(self._model)
         async with self.database.writing() as unit:
             self.rides(on)
-            made = list(await unit.session.scalars(upsert, execution_options=ANEW))
+            made = list(await unit.session.scalars(upserted(self.model, rows, on).returning(self._model), execution_options=ANEW))
             unit.note("changed", made)
             return made
 

@@ -10,7 +10,7 @@ from service.cache.keys import Kept, Names
 from service.contract.choose import choose
 from service.contract.question import Question, Range, Sort
 from service.db import Model, surface
-from service.db.model import NAMES
+from service.db.model import NAMES, table_of
 from service.errors import SetupError
 from service.tables.books import Book
 
@@ -87,3 +87,10 @@ def test_a_key_that_has_several_spellings_is_refused() -> None:
 
     with pytest.raises(SetupError, match="can't be cached"):
         Kept.of(surface(Priced), 60)
+
+
+def test_a_table_whose_rows_change_by_themselves_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    (key,) = table_of(Book).foreign_keys
+    monkeypatch.setattr(key, "ondelete", "CASCADE")
+    with pytest.raises(SetupError, match="books.author_id"):
+        Kept.of(surface(Book), 60)
