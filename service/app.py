@@ -47,7 +47,18 @@ if TYPE_CHECKING:
 
 PREFIX = "/v1"
 DESCRIPTION = "An index is a question the API answers. What no index serves is refused, with the line that would serve it."
-SHARED_HEADERS = ("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-Id")
+SHARED_HEADERS = (
+    "Age",
+    "ETag",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "X-Cache",
+    "X-Request-Id",
+)
 READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Server-Timing")
 UNWIND_SECONDS = 1.0
 NO_SPANS_OF_THE_FRAMEWORK: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
