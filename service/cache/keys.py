@@ -109,7 +109,7 @@ class Kept:
         acting = [key.parent for key in of.model.__table__.foreign_keys if {key.ondelete, key.onupdate} & ACTS]
         if acting:
             raise SetupError(
-                f"{of.contract.table} can't be cached: PostgreSQL changes its rows by itself, by the foreign key of {acting[0]}, and "
+                f"{of.contract.table} can't be cached: PostgreSQL changes its rows by itself, by the key of {acting[0]}, and "
                 "tells nobody. Leave out cached=, or ondelete= and onupdate=."
             )
         if not _is_plain(of.type_of(of.primary), of.primary):

@@ -1,4 +1,4 @@
-"""F4, the part of the cache: Redis killed or stopped. Everything is read from the database, nearly as quickly, and nothing is old."""
+"""F4, the part of the cache: Redis killed or stopped. All is read from the database, nearly as quickly, and is never old."""
 
 import asyncio
 import statistics
