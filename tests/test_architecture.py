@@ -83,6 +83,7 @@ NO_MODULE_OF_THEIR_OWN = {
     "tests/http/test_lists.py": "one half of service/http/serve.py",
     "tests/http/test_types.py": "follows each column type through all layers",
     "tests/http/test_writes.py": "the other half of service/http/serve.py",
+    "tests/cache/test_history.py": "speaks of the checker that the cache is held against",
     "tests/contract/test_answers.py": "compares several modules of the contract with an oracle",
     "tests/migrations/test_in_step.py": "compares models and migrations",
     "tests/migrations/test_killed.py": "kills migrations, wherever they are",

@@ -58,10 +58,6 @@ class Names:
         """
         return self.prefix + b"e" + self._hashed(of, repr(arguments).encode("utf-8", "surrogatepass"))
 
-    def lease(self, entry: bytes) -> bytes:
-        """Who fills an entry."""
-        return entry.replace(self.prefix + b"e", self.prefix + b"l", 1)
-
     def table(self, table: str) -> bytes:
         """The tag of all that is kept of a table."""
         return self.prefix + b"t:" + table.encode()

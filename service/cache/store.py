@@ -22,6 +22,10 @@ TAG_SECONDS = 4
 JITTER = 0.2
 """Up to this part of its time each answer is forgotten earlier, so that those made together don't go together."""
 BYTES_MOST = 1_048_576
+LEASE, LEASE_SECONDS = b"l", 0.2
+"""For how long one process may read before others do so, too."""
+LOOKS, LOOK_SECONDS = 20, 0.005
+"""How often others look for what it keeps before they read, and how long they wait between."""
 FILL = Script("""
 -- Keep an answer, if the marks are those that were seen before it was read. KEYS: marks, then where it is kept.
 -- ARGV: the marks as they were, the answer, its milliseconds.
@@ -137,13 +141,38 @@ class Store:
         """Read, or wait for another one who reads under the same marks: nothing was written since that one saw them."""
 
         async def fly(land: Callable[[Held], None]) -> None:
-            held = replace(await load(), made_at=time.time())
-            land(held)
-            await self._keep(place, marks, packed(under, held), ABSENT_SECONDS if held.body is None else place.seconds)
+            lease = place.entry + LEASE + under
+            others = None if await self._leased(lease) else await self._others(place, under)
+            if others:
+                land(others)
+                return
+            try:
+                held = replace(await load(), made_at=time.time())
+                land(held)
+                await self._keep(place, marks, packed(under, held), ABSENT_SECONDS if held.body is None else place.seconds)
+            finally:
+                await self._pipe.ask((b"DEL", lease))
 
         answer, joined = self._flights.join((place.entry, under), fly)
         self.counts.joined += joined
         return await answer
+
+    async def _leased(self, lease: bytes) -> bool:
+        """Whether this process is the one that reads; the others give it a moment."""
+        found = await self._pipe.ask((b"SET", lease, b"", b"NX", b"PX", b"%d" % (LEASE_SECONDS * 1000)))
+        return found is None or found[0] is not None
+
+    async def _others(self, place: Place, under: bytes) -> Held | None:
+        """What another process has read and kept, under the same marks; None where it takes too long, or a write came in between."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(LOOK_SECONDS)
+            found = await self._pipe.fetch((*place.marks, place.entry))
+            if found is None or stamp(found[:-1]) != under:
+                return None
+            held = unpacked(under, found[-1])
+            if held:
+                return held
+        return None
 
     async def _keep(self, place: Place, marks: Sequence[bytes | None], kept: bytes, seconds: float) -> None:
         if len(kept) > BYTES_MOST:

@@ -20,14 +20,15 @@ from service.db.reading import Compiled
 from service.http import writing
 
 SHORT_SECONDS, LONG_SECONDS = 0.03, 0.4
-odds = {"long": 0.05}
-"""How many of the delays are long ones."""
+LONG_ONES = 0.05
+slow = {"keep": SHORT_SECONDS}
+"""Seconds that it takes to keep an answer, at the most."""
 COUNTED = b"1"
 
 
-async def delayed() -> None:
+async def delayed(usually: float = SHORT_SECONDS) -> None:
     """Take a while, now and then a long one."""
-    longest = LONG_SECONDS if random.random() < odds["long"] else SHORT_SECONDS  # noqa: S311
+    longest = LONG_SECONDS if random.random() < LONG_ONES else usually  # noqa: S311
     await asyncio.sleep(random.random() * longest)  # noqa: S311
 
 
@@ -48,7 +49,7 @@ def delays() -> None:
         return await flown(self, place, marks, under, late_load)
 
     async def late_keep(self: store.Store, place: store.Place, marks: Any, kept: bytes, seconds: float) -> None:
-        await delayed()
+        await delayed(slow["keep"])
         await keep(self, place, marks, kept, seconds)
 
     dropping.Dropping.forget = late_forget  # type: ignore[method-assign]
@@ -94,7 +95,7 @@ def no_drop_on_batch() -> None:
 
 def counters_as_tags() -> None:
     """Count instead of drawing at random; what was flushed is counted from the beginning again."""
-    odds["long"] = 0.5
+    slow["keep"] = 2.0
     for module in (store, epoch):
         setattr(module, "mark", lambda: COUNTED)  # noqa: B010  # a name that it imports
 

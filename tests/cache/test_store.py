@@ -9,8 +9,10 @@ from httpx import AsyncClient
 from service.cache import store
 from service.cache.caching import Cache
 from service.cache.entries import Held, mark
-from service.cache.store import Place
+from service.cache.pipe import Pipe
+from service.cache.store import Place, Store
 from service.db import Database
+from service.settings import Settings
 from tests.cache.asking import created
 from tests.waiting import until
 
@@ -116,3 +118,37 @@ async def test_it_is_forgotten_by_itself(cache: Cache, place: Place) -> None:
     found = await cache.pipe.ask((b"PTTL", place.entry))
     assert found
     assert 40_000 < found[0] <= 60_000
+
+
+async def test_one_of_several_processes_reads(cache: Cache, place: Place, settings: Settings) -> None:
+    """The others find what it has kept."""
+    assert settings.redis_url
+    pipe = Pipe(settings.redis_url.get_secret_value(), 1.0)
+    await until(lambda: pipe.open)
+    others, read = Store(pipe), 0
+
+    async def load() -> Held:
+        nonlocal read
+        read += 1
+        await asyncio.sleep(0.01)
+        return Held(b"once")
+
+    await cache.store.read(place, load)
+    await until(lambda: cache.store.counts.fills)
+    await cache.pipe.ask((b"DEL", place.entry))
+    found = await asyncio.gather(cache.store.read(place, load), others.read(place, load))
+    assert {held.body for held, _ in found} == {b"once"}
+    assert read == 2
+    await pipe.close()
+
+
+async def test_one_that_reads_for_too_long_is_not_waited_for(cache: Cache, place: Place) -> None:
+    async def load() -> Held:
+        return Held(b"x")
+
+    await cache.store.read(place, load)
+    await until(lambda: cache.store.counts.fills)
+    marks = await cache.pipe.fetch(place.marks)
+    assert marks
+    await cache.pipe.ask((b"DEL", place.entry), (b"SET", place.entry + store.LEASE + b"".join(filter(None, marks)), b""))
+    assert (await cache.store.read(place, load))[0].body == b"x"

@@ -24,7 +24,7 @@ from tests.faults.redis import OwnRedis, own
 
 SECONDS = float(os.environ.get("SHELFMARK_F17_SECONDS", "60"))
 WRITERS, READERS = 16, 64
-MISTAKEN_SECONDS = 20.0
+MISTAKEN_SECONDS = 40.0
 STOPPED_SECONDS = 3.0
 
 
