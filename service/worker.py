@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from service import schema, settings
-from service.background import beside
+from service.background import beside, ended
 from service.db import Database, feed
 from service.db.budget import offered, refuse_excess, sizes
 from service.db.catalogue import Catalogue
@@ -219,11 +219,8 @@ async def until_migrated(loaded: Settings, stop: asyncio.Event) -> None:
 
 async def _ended(arq: ArqWorker) -> None:
     """Let go of what arq still waits for; the runs behind it go on."""
-    waiting = [task for task in arq.tasks.values() if not task.done()]
-    for task in waiting:
-        task.cancel()
-    if waiting:
-        await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.gather(*map(ended, arq.tasks.values()))
+    await asyncio.gather(*arq.tasks.values(), return_exceptions=True)  # nobody else looks at what went wrong
 
 
 def _arq_settings() -> type:

@@ -53,7 +53,7 @@ class Attendant:
             self._console.print("The worker doesn't end, and is killed. Its jobs go on when their leases are over.")
         finally:
             process.kill()
-            process.wait()
+            self._thread.join()
 
     def _attend(self) -> None:
         pause = AGAIN_SECONDS
@@ -63,7 +63,8 @@ class Attendant:
                     return
                 self._process = process = self._started()
             began = monotonic()
-            code = process.wait()
+            with process:  # which closes its standard input, when it has ended
+                code = process.wait()
             if self._ending.is_set():
                 return
             pause = AGAIN_SECONDS if monotonic() - began > LONG_SECONDS else min(2 * pause, AGAIN_MOST_SECONDS)

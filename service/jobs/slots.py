@@ -70,6 +70,7 @@ class Slots:
         self._free = asyncio.Semaphore(most)
         self._running: dict[Claim, asyncio.Task[Any]] = {}
         self._why: dict[Claim, str] = {}
+        self._stopped: set[Claim] = set()
         self._missed: set[Claim] = set()
         self._ending = False
         self._outcomes: dict[tuple[str, str], int] = {}
@@ -132,13 +133,14 @@ class Slots:
             if ended:
                 self._count(*ended, monotonic() - began)
         except asyncio.CancelledError:
-            why = self._why.get(claim, "handed back")
-            await self._broken_off(claim, why)
+            self._stopped.add(claim)
+            await self._broken_off(claim, self._why.get(claim, "handed back"))
         except Problem as problem:  # the lease ends, and another run begins
             log.warning("a run's end couldn't be told", job=claim[0], reason=problem.detail)
         finally:
             self._running.pop(claim, None)
             self._why.pop(claim, None)
+            self._stopped.discard(claim)
             self._free.release()
             self.ended()
 
@@ -152,9 +154,10 @@ class Slots:
                     await transitions.hand_back(unit.session, [claim])
 
     def _break(self, claim: Claim, why: str) -> None:
+        """Have a run stop: once more where it didn't, since a cancellation may get lost on its way."""
         task = self._running.get(claim)
-        if task and claim not in self._why:
-            self._why[claim] = why
+        if task and claim not in self._stopped:
+            self._why.setdefault(claim, why)
             task.cancel()
 
     async def _beat(self) -> None:
@@ -174,10 +177,10 @@ class Slots:
         await self._leave()  # nothing more is to be handed out for it
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=seconds)
-        for claim in list(self._running):
-            self._break(claim, "handed back")
-        if self._running:
-            await asyncio.wait(list(self._running.values()))
+        while self._running:
+            for claim in list(self._running):
+                self._break(claim, "handed back")
+            await asyncio.wait(list(self._running.values()), timeout=BEAT_SECONDS)
 
     async def _leave(self) -> None:
         with suppress(Problem):  # else it is missed after some seconds

@@ -205,6 +205,29 @@ async def test_what_runs_may_end_within_its_grace_and_what_does_not_is_handed_ba
         assert await handed_out(unit.session) == [(slow[0], slow[1] + 1)]
 
 
+async def test_a_run_that_loses_a_cancellation_is_handed_back_all_the_same(committed: Database) -> None:
+    lost = 0
+
+    async def lose(run: Run) -> None:
+        nonlocal lost
+        async with run.chunk():
+            run.reached(1)
+        while lost < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                lost += 1
+        await asyncio.Event().wait()
+
+    work: Job[Any] = Job("test.lose", lose)
+    (claim,) = await claims(committed, work)
+    async with working(committed, 1, {work.name: work}, grace=0.0) as slots:
+        taking = asyncio.create_task(slots.take(claim))
+        await until(lambda: _has_advanced(committed, claim))
+    await taking
+    assert (lost, await state(committed, claim)) == (2, "queued")
+
+
 async def test_a_worker_that_ends_is_no_more_counted_on(committed: Database) -> None:
     (claim,) = await claims(committed, wait, name="one")
     async with working(committed, grace=0.5) as slots:
