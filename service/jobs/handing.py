@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import structlog
 from arq.connections import ArqRedis, RedisSettings
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -55,8 +57,26 @@ def queue(url: str, name: str) -> ArqRedis:
 
 
 def redis_settings(url: str) -> RedisSettings:
-    """A Redis server as arq's command line wants it told."""
-    return RedisSettings.from_dsn(url)
+    """A Redis server as `arq --check` wants it told: by its parts, which arq itself would read from a URL in its own way."""
+    parts: dict[str, Any] = {"host": "localhost", **parse_url(url)}
+    named = {"database": parts.get("db", 0), "unix_socket_path": parts.get("path"), "ssl": url.startswith("rediss:")}
+    return RedisSettings(**named, **{name: parts[name] for name in ("host", "port", "username", "password") if name in parts})
+
+
+async def forget(redis: ArqRedis, name: str) -> None:
+    """Take a message out of the queue as soon as it was heard.
+
+    arq does so when its function has ended. What a worker leaves there that is killed before, each other one finds again and again,
+    at the head of the queue and in place of what is new.
+
+    Args:
+        redis: the queue.
+        name: the message's, as arq has it.
+    """
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.zrem(redis.default_queue_name, name)
+        pipe.delete(*(prefix + name for prefix in (job_key_prefix, in_progress_key_prefix, retry_key_prefix)))
+        await pipe.execute()
 
 
 class Handing:
@@ -120,4 +140,5 @@ class Handing:
 async def ring(redis: ArqRedis, claim: Claim) -> None:
     """Put a message into the queue; in the order of jobs."""
     since = EPOCH + datetime.timedelta(milliseconds=1 + claim[0] % PLACES)
-    await redis.enqueue_job(FUNCTION, *claim, _job_id=f"{claim[0]}:{claim[1]}", _defer_until=since, _expires=EXPIRES)
+    name = f"{redis.default_queue_name}:{claim[0]}:{claim[1]}"  # arq's names of messages are those of all queues together
+    await redis.enqueue_job(FUNCTION, *claim, _job_id=name, _defer_until=since, _expires=EXPIRES)

@@ -63,21 +63,31 @@ UPDATE shelfmark_jobs SET
 WHERE id = :id AND claim = :claim AND handed AND cancel_at IS NULL
 RETURNING id, claim, name, args, asked_by, checkpoint, done, total, lease
 """)
+# A row that is locked is skipped: whoever holds it keeps a chunk, which renews the lease too. What was handed out and hasn't begun
+# is still whose it was.
 RENEW = text("""
 WITH given AS (SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)),
-renewed AS (
-  UPDATE shelfmark_jobs AS job SET due_at = clock_timestamp() + make_interval(secs => lease)
-  FROM given
-  WHERE job.id = given.id AND job.claim = given.claim AND job.state = 'running'
+late AS (
+  SELECT job.id FROM shelfmark_jobs AS job JOIN given USING (id)
+  WHERE job.claim = given.claim AND job.state = 'running'
     AND job.due_at < clock_timestamp() + make_interval(secs => job.lease * 2 / 3)
+  FOR UPDATE OF job SKIP LOCKED
+),
+renewed AS (
+  UPDATE shelfmark_jobs AS job SET due_at = clock_timestamp() + make_interval(secs => lease) FROM late WHERE job.id = late.id
 )
 SELECT job.id, job.claim, job.cancel_at IS NOT NULL FROM shelfmark_jobs AS job JOIN given USING (id)
-WHERE job.claim = given.claim AND job.state = 'running'
+WHERE job.claim = given.claim AND (job.state = 'running' OR job.handed)
 """)
+# A chunk that keeps the checkpoint which was there already is no progress: else a run that fails behind it would be tried for ever.
 ADVANCE = text("""
 UPDATE shelfmark_jobs SET
-  checkpoint = :checkpoint, done = coalesce(CAST(:done AS bigint), done), total = coalesce(CAST(:total AS bigint), total),
-  message = coalesce(CAST(:message AS text), message), advanced = true, failures = 0, error = NULL,
+  advanced = advanced OR checkpoint IS DISTINCT FROM CAST(:checkpoint AS jsonb),
+  failures = CASE WHEN checkpoint IS DISTINCT FROM CAST(:checkpoint AS jsonb) THEN 0 ELSE failures END,
+  error = CASE WHEN checkpoint IS DISTINCT FROM CAST(:checkpoint AS jsonb) THEN NULL ELSE error END,
+  checkpoint = CAST(:checkpoint AS jsonb),
+  done = coalesce(CAST(:done AS bigint), done), total = coalesce(CAST(:total AS bigint), total),
+  message = coalesce(CAST(:message AS text), message),
   due_at = clock_timestamp() + make_interval(secs => lease)
 WHERE id = :id AND claim = :claim AND state = 'running' AND cancel_at IS NULL
 RETURNING id
@@ -97,21 +107,29 @@ RETURNING id
 FAIL = text("""
 UPDATE shelfmark_jobs SET
   failures = failures + CAST(NOT advanced AS int),
-  state = CASE WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN 'failed' ELSE 'queued' END,
-  finished_at = CASE WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN clock_timestamp() END,
+  state = CASE
+    WHEN cancel_at IS NOT NULL THEN 'cancelled'
+    WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN 'failed'
+    ELSE 'queued' END,
+  finished_at = CASE
+    WHEN cancel_at IS NOT NULL OR :final OR (NOT advanced AND failures + 1 >= attempts) THEN clock_timestamp() END,
   error = :error,
-  due_at = clock_timestamp() + make_interval(secs => least(power(2, failures + 1), :most) * (0.5 + random()))
+  due_at = clock_timestamp() + make_interval(secs => least(power(2, least(failures + 1, 30)), :most) * (0.5 + random()))
 WHERE id = :id AND claim = :claim AND state = 'running'
 RETURNING state
 """)
 HAND_BACK = text("""
-UPDATE shelfmark_jobs AS job SET state = 'queued', due_at = clock_timestamp()
+UPDATE shelfmark_jobs AS job SET
+  state = CASE WHEN cancel_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+  finished_at = CASE WHEN cancel_at IS NOT NULL THEN clock_timestamp() END,
+  due_at = clock_timestamp()
 FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)
 WHERE job.id = given.id AND job.claim = given.claim AND job.state = 'running'
 """)
 CANCELLED = text("""
 UPDATE shelfmark_jobs SET state = 'cancelled', finished_at = clock_timestamp()
-WHERE id = :id AND claim = :claim AND state = 'running'
+WHERE id = :id AND claim = :claim AND state = 'running' AND cancel_at IS NOT NULL
+RETURNING id
 """)
 CANCEL = text("""
 UPDATE shelfmark_jobs SET
@@ -195,7 +213,7 @@ async def start(session: Session, claim: Claim) -> Claimed | None:
 
 
 async def renew(session: Session, claims: Sequence[Claim]) -> dict[Claim, bool]:
-    """Go on with runs: those that are still what their job's row says, and whether somebody wants the job to end."""
+    """Go on with runs: those that are what their job's row says, or may yet begin, and whether somebody wants its end."""
     found = await session.execute(RENEW, _apart(claims))
     return {(id_, claim): cancelled for id_, claim, cancelled in found}
 
@@ -234,9 +252,9 @@ async def hand_back(session: Session, claims: Sequence[Claim]) -> None:
     await session.execute(HAND_BACK, _apart(claims))
 
 
-async def cancelled(session: Session, claim: Claim) -> None:
-    """End a job whose run was broken off because somebody wanted its end."""
-    await session.execute(CANCELLED, _named(claim))
+async def cancelled(session: Session, claim: Claim) -> bool:
+    """End a job whose run was broken off because somebody wanted its end; False where nobody does, or it isn't this run's."""
+    return await session.scalar(CANCELLED, _named(claim)) is not None
 
 
 async def cancel(session: Session, id_: int) -> str | None:
