@@ -57,6 +57,11 @@ UPDATE shelfmark_jobs AS job SET
 FROM due WHERE job.id = due.id
 RETURNING job.id, job.claim, job.state
 """)
+UNBEGUN = text("""
+SELECT id, claim FROM shelfmark_jobs
+WHERE handed IS TRUE AND due_at > clock_timestamp() AND due_at <= clock_timestamp() + make_interval(secs => :left)
+ORDER BY due_at LIMIT :most
+""")
 TAKE_BACK = text("""
 UPDATE shelfmark_jobs AS job SET handed = false, due_at = clock_timestamp()
 FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)
@@ -205,6 +210,12 @@ async def hand_out(session: Session, most: int, room: int | None = None) -> Sequ
     values = {"most": most, "room": room, "seconds": HANDED_SECONDS, "alive": ALIVE_SECONDS, "lost": LOST, "died": DIED}
     found = await session.execute(HAND_OUT, values)
     return [(row.id, row.claim) for row in found if row.state == "queued"]
+
+
+async def unbegun(session: Session, seconds: float, most: int) -> Sequence[Claim]:
+    """Claims that were handed out so many seconds ago or more, and by which no run has begun yet."""
+    found = await session.execute(UNBEGUN, {"left": HANDED_SECONDS - seconds, "most": most})
+    return [(id_, claim) for id_, claim in found]
 
 
 async def take_back(session: Session, claims: Sequence[Claim]) -> None:

@@ -1,12 +1,24 @@
 """Jobs whose worker has died, or whose message was lost: they go on before what is new, however much of that waits."""
 
-from sqlalchemy import text
+from collections.abc import AsyncIterator
+from uuid import uuid4
 
+import pytest
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.db import Database
 from service.db.bound import Bound
 from service.jobs import transitions
+from service.jobs.handing import Handing, forget, named, queue
 from service.jobs.job import enqueue, job
 from service.jobs.running import Run
+from service.jobs.slots import Slots
 from service.jobs.transitions import Claim
+from tests.fixtures.servers import Servers
+from tests.waiting import until
 
 WAITING = 20
 LATER = text("UPDATE shelfmark_jobs SET due_at = clock_timestamp() - make_interval(secs => 1) WHERE id = :id")
@@ -60,3 +72,63 @@ async def test_what_is_new_goes_as_far_as_there_is_room(database: Bound) -> None
     await overdue_behind_others(database, claim)
     assert len(await handed_out(database, room=3)) == 4
     assert await handed_out(database, room=0) == []
+
+
+@pytest.fixture
+async def bells(servers: Servers) -> AsyncIterator[ArqRedis]:
+    """A queue of the test's own."""
+    made = queue(servers.redis, f"shelfmark:jobs:{uuid4().hex}")
+    yield made
+    await made.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+async def handing(servers: Servers, bells: ArqRedis) -> AsyncIterator[Handing]:
+    """What hands out."""
+    made = Handing(lambda: queue(servers.redis, bells.default_queue_name))
+    yield made
+    await made.aclose()
+
+
+async def rung(handing: Handing, committed: Database, engine: AsyncEngine, bells: ArqRedis) -> str:
+    """The message of a job that was handed out, to a worker that never hears of it."""
+    await Slots(committed, {}, 1).beat()
+    async with committed.writing():
+        claim = await enqueue(nothing), 1
+    async with engine.connect() as connection:
+        await handing.step(connection)
+    assert await waits(bells, named(bells, claim))
+    return named(bells, claim)
+
+
+async def waits(bells: ArqRedis, message: str) -> bool:
+    """Whether a message waits to be picked up."""
+    there = await bells.zscore(bells.default_queue_name, message) is not None
+    return there and not await bells.exists(in_progress_key_prefix + message)
+
+
+async def until_rung_again(handing: Handing, engine: AsyncEngine, bells: ArqRedis, message: str) -> None:
+    """Go on handing out, until the same message waits to be picked up."""
+
+    async def rings() -> bool:
+        await handing.step(connection)
+        return await waits(bells, message)
+
+    async with engine.connect() as connection:
+        await until(rings)
+
+
+async def test_what_redis_has_lost_is_rung_again(
+    handing: Handing, committed: Database, engine: AsyncEngine, bells: ArqRedis
+) -> None:
+    message = await rung(handing, committed, engine, bells)
+    await forget(bells, message)
+    await until_rung_again(handing, engine, bells, message)
+
+
+async def test_what_a_worker_has_picked_up_and_lost_is_rung_again(
+    handing: Handing, committed: Database, engine: AsyncEngine, bells: ArqRedis
+) -> None:
+    message = await rung(handing, committed, engine, bells)
+    await bells.set(in_progress_key_prefix + message, b"1")
+    await until_rung_again(handing, engine, bells, message)
