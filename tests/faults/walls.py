@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import uvicorn
@@ -24,7 +25,7 @@ from service.app import create_app
 from service.cli import working
 from service.db import Database, Unit
 from service.http.scopes import Declared, open_to_all
-from service.jobs.job import enqueue, job
+from service.jobs.job import How, enqueue, job
 from service.jobs.running import Run
 
 LEASE_SECONDS = 3.0
@@ -59,6 +60,7 @@ class Order(BaseModel):
     Attributes:
         stones: how many it has.
         pause: seconds between two of them.
+        after: seconds that the job is to wait.
         linger: seconds for which the transaction stays open.
         kept: False: all of it is rolled back.
     """
@@ -66,6 +68,7 @@ class Order(BaseModel):
     wall: str
     stones: int
     pause: float = 0.0
+    after: float = 0.0
     linger: float = 0.0
     kept: bool = True
 
@@ -97,7 +100,7 @@ async def poison(run: Run, *, deadly: bool) -> None:
 
 async def ordered(unit: Unit, order: Order) -> int:
     """Order a wall, in a unit of work; the job's id."""
-    job_id = await enqueue(wall, wall=order.wall, stones=order.stones, pause=order.pause)
+    job_id = await enqueue(wall, How(after=timedelta(seconds=order.after)), wall=order.wall, stones=order.stones, pause=order.pause)
     await unit.session.execute(ORDER, {"wall": order.wall, "stones": order.stones, "job_id": job_id})
     return job_id
 

@@ -47,6 +47,10 @@ class Post:
         command: what is run.
         is_ready: whether what it is for can be done, by its output.
         clocks: by how much its clock may be off, one of them at each beginning; empty: by nothing.
+        ready: whether it is.
+        kills: how often the test has killed it.
+        deaths: how often it has died by itself.
+        shifted: how often it was begun with a clock that is off.
     """
 
     folder: Path
@@ -56,6 +60,7 @@ class Post:
     clocks: Sequence[str] = ()
     ready: bool = False
     kills: int = 0
+    deaths: int = 0
     shifted: int = 0
     _held: ExitStack = field(default_factory=ExitStack)
     _run: Running | None = None
@@ -79,6 +84,16 @@ class Post:
             kill(process_id)
         self.end()
         return found
+
+    def lives(self) -> bool:
+        """Whether it goes on, and hasn't ended by itself."""
+        return self._run is not None and self._run.process.poll() is None
+
+    async def begin_again(self) -> None:
+        """Start it anew, as whatever supervises it does when it has died."""
+        self.ready, self.deaths = False, self.deaths + 1
+        self.end()
+        await self.begin()
 
     def has(self, process_id: int | None) -> bool:
         """Whether a process is one of its own."""
