@@ -68,7 +68,7 @@ async def test_what_is_due_is_rung_for_in_the_order_of_jobs(
     assert names == [f"{redis.default_queue_name}:{id_}:1" for id_ in ids]
     assert sorted(await queued(redis)) == [("perform", (id_, 1)) for id_ in ids]
     assert 0 < await redis.pttl(f"arq:job:{names[0]}") <= 1000 * handing.EXPIRES.total_seconds()
-    assert await chore.told([]) is None
+    await chore.told([])
 
 
 async def test_queues_of_several_databases_in_one_redis_do_not_meet(redis: ArqRedis, servers: Servers) -> None:

@@ -76,7 +76,7 @@ async def test_arguments_that_are_not_its_own(database: Bound, given: dict[str, 
         with pytest.raises(TypeError, match=r"test.write can't be called like that: "):
             await enqueue(write, **given)
         with pytest.raises(TypeError, match="by name"):
-            await enqueue(write, None, ["a"])  # type: ignore[misc]
+            await enqueue(write, None, ["a"])  # type: ignore[call-arg]
     async with database.reading() as session:
         assert await session.scalar(select(func.count()).select_from(JobRow)) == 0
 
