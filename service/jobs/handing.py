@@ -1,12 +1,14 @@
 """Jobs that are due are handed out: their claim grows in PostgreSQL, then arq's queue in Redis gets `(job id, claim)`.
 
-The message is no more than a bell. Lost, it is rung again when the job has waited for some seconds; late or doubled, it finds its
-claim outdated. What arq trusts wall clocks for is fixed: a message is due since 1970, and expires by Redis's clock alone. It is
-written as msgpack: what isn't is refused, and arq's own default, pickle, is never used.
+The message is no more than a bell. Lost, with its Redis or with whoever rang or heard it, it is rung again a second later; late or
+doubled, it finds its claim outdated. What arq trusts wall clocks for is fixed: a message is due since 1970, and expires by Redis's
+clock alone. It is written as msgpack: what isn't is refused, and arq's own default, pickle, is never used.
 """
 
 import datetime
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -28,6 +30,8 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 PLACES = 10**9
 EXPIRES = datetime.timedelta(seconds=HANDED_SECONDS * 6)
 REDIS_SECONDS = 2.0
+AGAIN_SECONDS = 1.0
+"""After which a message that nobody has heeded is looked for."""
 log = structlog.get_logger(__name__)
 
 
@@ -92,6 +96,7 @@ class Handing:
         self._connected = connected
         self._redis: ArqRedis | None = None
         self._able = True
+        self._listened = 0.0
 
     async def told(self, notes: Sequence[Noted]) -> None:
         """Nothing more: the step after this one finds what is due."""
@@ -107,6 +112,8 @@ class Handing:
         if lost:
             async with connection.begin():
                 await transitions.take_back(connection, lost)
+        else:
+            await self._listen(connection, redis)
         return len(claims) == AT_ONCE and not lost
 
     async def aclose(self) -> None:
@@ -127,6 +134,21 @@ class Handing:
         self._able = True
         return self._redis
 
+    async def _listen(self, connection: AsyncConnection, redis: ArqRedis) -> None:
+        """Ring again for claims by which nobody begins, and whose message doesn't wait in the queue any more.
+
+        The claim stays what it is: a worker that has heard the first message, and is slow, may still begin by it.
+        """
+        if monotonic() - self._listened < AGAIN_SECONDS:
+            return
+        self._listened = monotonic()
+        async with connection.begin():
+            claims = await transitions.unbegun(connection, AGAIN_SECONDS, AT_ONCE)
+        with suppress(RedisError, OSError, TimeoutError):  # else it is handed out again
+            for claim in await unheard(redis, claims):
+                await forget(redis, named(redis, claim))
+                await ring(redis, claim)
+
     async def _rung(self, redis: ArqRedis, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Ring for each claim; those for which that didn't work."""
         for place, claim in enumerate(claims):
@@ -140,5 +162,22 @@ class Handing:
 async def ring(redis: ArqRedis, claim: Claim) -> None:
     """Put a message into the queue; in the order of jobs."""
     since = EPOCH + datetime.timedelta(milliseconds=1 + claim[0] % PLACES)
-    name = f"{redis.default_queue_name}:{claim[0]}:{claim[1]}"  # arq's names of messages are those of all queues together
-    await redis.enqueue_job(FUNCTION, *claim, _job_id=name, _defer_until=since, _expires=EXPIRES)
+    await redis.enqueue_job(FUNCTION, *claim, _job_id=named(redis, claim), _defer_until=since, _expires=EXPIRES)
+
+
+async def unheard(redis: ArqRedis, claims: Sequence[Claim]) -> Sequence[Claim]:
+    """Those whose message isn't in the queue, or was picked up by a worker that has never come to heed it."""
+    if not claims:
+        return []
+    names = [named(redis, claim) for claim in claims]
+    async with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.zscore(redis.default_queue_name, name)
+        pipe.mget([in_progress_key_prefix + name for name in names])
+        *places, picked_up = await pipe.execute()
+    return [claim for claim, place, taken in zip(claims, places, picked_up, strict=True) if place is None or taken is not None]
+
+
+def named(redis: ArqRedis, claim: Claim) -> str:
+    """The name of a claim's message: arq's are those of all queues together."""
+    return f"{redis.default_queue_name}:{claim[0]}:{claim[1]}"

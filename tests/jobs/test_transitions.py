@@ -1,10 +1,11 @@
 """A job's row, from one state to the next: only the newest claim changes it, and only runs without progress count."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, literal, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -290,3 +291,21 @@ async def test_old_jobs_are_deleted_and_open_ones_are_not(session: AsyncSession)
     await transitions.finish(session, fresh, None)
     assert await transitions.prune(session, 7) == 1
     assert set(await session.scalars(select(JOBS.c.id))) == {fresh[0], waiting}
+
+
+READ = text("""
+SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0) FROM pg_stat_xact_user_tables WHERE relname = 'shelfmark_jobs'
+""")
+
+
+@pytest.mark.parametrize("due_in", [timedelta(hours=1), timedelta(hours=-1)], ids=["delayed", "waiting"])
+async def test_what_is_handed_out_is_looked_up_however_much_waits(session: AsyncSession, due_in: timedelta) -> None:
+    """Neither jobs whose time is still to come nor a long backlog are read for the few that are handed out."""
+    many = select(func.generate_series(1, 20_000)).subquery()
+    rows = select(literal("test.many"), literal(3), literal(30.0), func.clock_timestamp() + due_in).select_from(many)
+    await session.execute(insert(JOBS).from_select(["name", "attempts", "lease", "due_at"], rows))
+    await session.execute(text("ANALYZE shelfmark_jobs"))
+    before = await session.scalar(READ)
+    await transitions.hand_out(session, 10, room=10)
+    await transitions.unbegun(session, 1.0, 10)
+    assert await session.scalar(READ) - before < 100
