@@ -54,6 +54,12 @@ class MalformedBody(Problem):
     slug, title, status = "malformed-body", "The body is not JSON", 400
 
 
+class MalformedUpload(Problem):
+    """A body that should hold one file, and doesn't."""
+
+    slug, title, status = "malformed-upload", "The upload can't be read", 400
+
+
 class Unauthorized(Problem):
     """No API key, or none that the service knows."""
 
@@ -98,6 +104,12 @@ class SlowBody(Problem):
     headers = MappingProxyType({"Connection": "close"})
 
 
+class PreconditionFailed(Problem):
+    """A row that isn't in the state that the request is meant for."""
+
+    slug, title, status = "precondition-failed", "The row is in another state", 412
+
+
 class BodyTooLarge(Problem):
     """A body of more bytes than the service reads."""
 
@@ -107,7 +119,7 @@ class BodyTooLarge(Problem):
 class UnsupportedMediaType(Problem):
     """A body in a format that the route doesn't read."""
 
-    slug, title, status = "unsupported-media-type", "This route reads JSON", 415
+    slug, title, status = "unsupported-media-type", "This route reads another format", 415
 
 
 class UnknownHost(Problem):
@@ -126,6 +138,12 @@ class TooManyMatches(Problem):
     """A search that finds more rows than a search may find, or takes too long to know."""
 
     slug, title, status = "too-many-matches", "The search finds too much", 422
+
+
+class TooManyRows(Problem):
+    """A question with more rows than are streamed."""
+
+    slug, title, status = "too-many-rows", "There are too many rows to stream", 422
 
 
 class InvalidCursor(Problem):
@@ -150,6 +168,12 @@ class ValueRefused(Problem):
     """A value of the right shape that the database refuses: a check, a missing reference, a range."""
 
     slug, title, status = "value-refused", "The database refuses a value", 422
+
+
+class PreconditionRequired(Problem):
+    """A write that doesn't say which state of the row it is meant for, where it must."""
+
+    slug, title, status = "precondition-required", "Say which state of the row is meant", 428
 
 
 class TooManyRequests(Problem):

@@ -117,9 +117,22 @@ class Settings(Section):
     limit_slice: int = Field(100, ge=1, le=100_000)
     """Requests that one process may be ahead of Redis by, for each key or address; at most a tenth of the burst is used."""
     dear_requests_most: int = Field(32, ge=1, le=10_000)
-    """Searches and batches that one process answers at the same time."""
+    """Searches, batches and streamed exports that one process answers at the same time."""
     dear_requests_most_each: int = Field(8, ge=1, le=10_000)
-    """Searches and batches that one process answers at the same time for one API key or address."""
+    """Searches, batches and streamed exports that one process answers at the same time for one API key or address."""
+
+    upload_bytes_most: int = Field(1_073_741_824, ge=1024, le=1_099_511_627_776)
+    """Bytes that an uploaded file may have."""
+    upload_unpacked_most: int = Field(10_737_418_240, ge=1024, le=109_951_162_777_600)
+    """Bytes that an uploaded file may have once it is unpacked."""
+    upload_bytes_a_day: int = Field(10_737_418_240, ge=1024)
+    """Bytes that one API key may upload within 24 hours."""
+    open_jobs_most_each: int = Field(10, ge=1, le=100_000)
+    """Jobs of one API key that may be open at once, uploads under way among them."""
+    spool_directory: Path | None = None
+    """Directory that every process reads and writes, for uploads, rejects and exports. Unset: they are kept in the database."""
+    spool_seconds: int = Field(604_800, ge=86_400, le=31_536_000)
+    """Seconds for which uploads, rejects and exports are kept."""
 
     connection_budget: int | None = Field(None, ge=6, le=100_000)
     """PostgreSQL connections for all processes together; pool sizes come from it. Unset: 6 reads and 4 writes for each process."""
@@ -182,6 +195,8 @@ class Settings(Section):
     """Rows at which `count=capped` stops counting."""
     search_most: int = Field(1000, ge=1, le=10_000)
     """Rows that a search may find. One that finds more is refused."""
+    stream_most: int = Field(10_000, ge=1, le=1_000_000)
+    """Rows that `.csv` and `.ndjson` stream. A question with more is refused: it is exported as a job."""
     cursor_seconds: int = Field(86_400, ge=60)
     """Seconds for which a cursor can be used."""
     sample_books: int = Field(2000, ge=0, le=1_000_000)

@@ -18,7 +18,8 @@ from service.cli import app as commands
 from service.db import answers, faults, searching
 from service.db.judging import Withdrawn
 from service.errors import Internal, Problem
-from service.http import costs, door, idempotency, layers, limits, problems
+from service.http import costs, door, exporting, idempotency, layers, limits, problems
+from service.http.room import LEAST_BYTES_PER_SECOND
 from service.settings import Section, Settings, load, section, variable
 from tests.docs.newcomer import Newcomer, newcomer
 from tests.docs.pages import ROOT, anchors, bodies, links, prints, steps
@@ -29,6 +30,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SERVED = sorted(
     [
+        DOCS / "guides" / "exporting.md",
         DOCS / "guides" / "indexes.md",
         DOCS / "guides" / "keys.md",
         DOCS / "guides" / "lending.md",
@@ -121,12 +123,13 @@ def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> No
         "idempotency-key-reused": idempotency.REUSED,
         "index-not-ready": Withdrawn("books", "ix_books_by_author", "missing").detail,
         "overloaded": faults.BUSY,
-        "slow-body": door.SLOW.format(seconds=Settings.model_fields["body_seconds"].default),
+        "slow-body": door.SLOW.format(seconds=Settings.model_fields["body_seconds"].default, pace=LEAST_BYTES_PER_SECOND // 1024),
         "still-running": answers.RUNNING,
         "storage-full": faults.FULL,
         "timed-out": faults.SLOW,
         "too-many-requests": limits.refusal(_limit_of_keys(), costs.LIST, 1).detail,
         "too-many-matches": searching.TOO_MANY.format(most=1000),
+        "too-many-rows": exporting.TOO_MANY.format(most=Settings.model_fields["stream_most"].default, path="/v1/books"),
         "unavailable": faults.AWAY,
     }
 

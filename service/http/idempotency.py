@@ -14,17 +14,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.db import Database, answers
-from service.db.answers import Answer, Once
+from service.db import answers
+from service.db.answers import ROW_VERSION, Answer, Once
 from service.errors import IdempotencyKeyReused, InvalidQuestion, StillRunning
 from service.http.callers import caller_of
-from service.http.uses import service_of
+from service.http.etags import HEADER as ETAG
+from service.http.etags import Etags
+from service.http.uses import Service, service_of
 
 HEADER = "Idempotency-Key"
 FIELD, KIND = HEADER.lower().encode(), b"content-type"
 REPLAYED = {"Idempotency-Replayed": "true"}
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
-KEPT_HEADERS = ("content-type", "location")
+KEPT_HEADERS = ("content-type", "location", "etag")
 FIRST_REFUSAL = 400
 REUSED = f"This {HEADER} was sent with another request within the last {answers.HOURS} hours. Send a new key with a new request."
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -38,11 +40,7 @@ def once(handle: Handler) -> Handler:
             return await handle(request)
         key = _key(request.scope)
         what = Once(_identity(request.scope, key), _fingerprint(request.scope, await request.body()))
-        try:
-            database = service_of(request).database
-            return await database.attempt(lambda: _once(database, what, lambda: handle(request)))
-        except _Refused as refused:
-            return refused.response
+        return await answered_once(service_of(request), what, lambda: handle(request))
 
     return handled
 
@@ -66,13 +64,51 @@ def what_once(scope: Scope, body: bytes) -> Once | None:
     return Once(_identity(scope, _key(scope)), _fingerprint(scope, body))
 
 
-async def _once(database: Database, what: Once, work: Callable[[], Awaitable[Response]]) -> Response:
-    async with database.writing() as unit:
+def once_of(scope: Scope, *parts: bytes) -> Once | None:
+    """What a request is to do once whose body isn't held; None where it has no key.
+
+    Args:
+        scope: the request's.
+        parts: what it says besides its URL.
+
+    Raises:
+        InvalidQuestion: it has several keys, or one that isn't.
+    """
+    if not any(name == FIELD for name, _ in scope["headers"]):
+        return None
+    return Once(_identity(scope, _key(scope)), _hash(scope["query_string"], *parts))
+
+
+async def answered_once(service: Service, what: Once | None, work: Callable[[], Awaitable[Response]]) -> Response:
+    """The answer of a unit of work, or the one that was given before.
+
+    Args:
+        service: what works.
+        what: is to be done once; None: whenever it is asked for.
+        work: what is done, and answered. It may run twice, and only the second one is kept.
+
+    Raises:
+        StillRunning: another request of the same key is at it.
+        IdempotencyKeyReused: the key came with another request.
+    """
+    try:
+        return await service.database.attempt(lambda: _once(service, what, work) if what else _plainly(service, work))
+    except _Refused as refused:
+        return refused.response
+
+
+async def _plainly(service: Service, work: Callable[[], Awaitable[Response]]) -> Response:
+    async with service.database.writing():
+        return await work()
+
+
+async def _once(service: Service, what: Once, work: Callable[[], Awaitable[Response]]) -> Response:
+    async with service.database.writing() as unit:
         if not await answers.lock(unit.session, what.identity):
             raise StillRunning(answers.RUNNING)
         kept = await answers.find(unit.session, what.identity)
         if kept:
-            return _again(kept, what.asked)
+            return _again(kept, what.asked, service.etags)
         response = await work()
         if response.status_code >= FIRST_REFUSAL:
             raise _Refused(response)
@@ -116,7 +152,9 @@ def _answer(response: Response, asked: bytes) -> Answer:
     return Answer(asked, response.status_code, headers, bytes(response.body))
 
 
-def _again(kept: Answer, asked: bytes) -> Response:
+def _again(kept: Answer, asked: bytes, etags: Etags) -> Response:
     if kept.asked != asked:
         raise IdempotencyKeyReused(REUSED)
-    return Response(kept.body, kept.status, {**kept.headers, **REPLAYED})
+    headers = {**kept.headers, **REPLAYED}
+    version = headers.pop(ROW_VERSION, None)
+    return Response(kept.body, kept.status, headers | ({ETAG: etags.kept(version)} if version else {}))

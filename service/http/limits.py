@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.01
 """Between two draws of a bucket that is empty."""
 PATIENCE = 3
 """Draws that a request waits for, while others take what they bring."""
-BUSY = "So many searches and batches are running that this one wasn't begun. Try again in a moment."
+BUSY = "So many searches, batches and streamed exports are running that this one wasn't begun. Try again in a moment."
 ASK = -1.0
 DEAR, DEAR_EACH = "dear", "dear_each"
 
@@ -106,7 +106,7 @@ class Bucket:
     def told(self) -> tuple[tuple[bytes, bytes], ...]:
         """What is left, for the answer: the headers of the IETF's draft on rate limits, as far as this process knows."""
         limit = self.limit
-        left = self.tokens + self.left
+        left = min(self.tokens + self.left, limit.burst)  # what was left at a draw may have been earned and drawn again meanwhile
         if left < 0:
             return limit.spent
         return (b"ratelimit", limit.told % (left, (limit.burst - left) // limit.rate + 1)), limit.policy
@@ -236,7 +236,8 @@ class Dear:
         """
         if self._running[who] >= self._each:
             raise TooManyRequests(
-                f"{self._each} searches and batches of yours are running; this {kind.name} would be one more. Wait for one to end.",
+                f"{self._each} searches, batches and streamed exports of yours are running; this {kind.name} would be one more. "
+                "Wait for one to end.",
                 1,
             )
         if self._running.total() >= self._most:

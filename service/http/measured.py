@@ -32,7 +32,7 @@ STOPPED = Family(
 LIMITED = Family(
     "shelfmark_limits_refused_total",
     "counter",
-    "Requests refused by a limit: of a key, of an address, of searches and batches in all or for each.",
+    "Requests refused by a limit: of a key, of an address, of searches, batches and streamed exports in all or for each.",
     ("limit",),
 )
 ALONE = Family(

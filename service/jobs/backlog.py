@@ -20,7 +20,7 @@ SELECT living.workers, living.slots,
   (SELECT count(*) FROM (SELECT FROM shelfmark_jobs WHERE state = 'failed' LIMIT :most) AS failed) AS failed,
   coalesce(CAST(extract(epoch FROM clock_timestamp() - (
     SELECT due_at FROM shelfmark_jobs
-    WHERE state IN ('queued', 'running') AND due_at <= clock_timestamp() ORDER BY due_at, id LIMIT 1
+    WHERE state IN ('queued', 'running') AND due_at <= (SELECT clock_timestamp()) ORDER BY due_at, id LIMIT 1
   )) AS double precision), 0) AS oldest_seconds
 FROM (
   SELECT count(*) FILTER (WHERE state = 'running') AS running,

@@ -22,6 +22,8 @@ ERROR_MOST = 2_000
 LOCK = 7_401_168
 """Hands out by one at a time, so that they count what is out already."""
 
+NOW = "(SELECT clock_timestamp())"
+"""The time, once for a statement: what is compared with a volatile function itself is looked up in no index."""
 TURN = text("SELECT pg_try_advisory_xact_lock(:lock)")
 # What was handed out before has waited already, and is no more than what the workers that died had: it goes before what is new,
 # and needs no room.
@@ -30,16 +32,16 @@ HAND_OUT = text(f"""
 WITH room AS (
   SELECT coalesce(CAST(:room AS bigint), (
     SELECT 2 * coalesce(sum(slots), 0) FROM shelfmark_workers WHERE seen_at > clock_timestamp() - make_interval(secs => :alive)
-  ) - (SELECT count(*) FROM shelfmark_jobs WHERE handed IS TRUE AND due_at > clock_timestamp())) AS jobs
+  ) - (SELECT count(*) FROM shelfmark_jobs WHERE handed IS TRUE AND due_at > {NOW})) AS jobs
 ), orphaned AS (
-  SELECT {SEEN} FROM shelfmark_jobs WHERE state = 'running' AND due_at <= clock_timestamp()
+  SELECT {SEEN} FROM shelfmark_jobs WHERE state = 'running' AND due_at <= {NOW}
   ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
 ), unheard AS (
-  SELECT {SEEN} FROM shelfmark_jobs WHERE handed IS TRUE AND due_at <= clock_timestamp()
+  SELECT {SEEN} FROM shelfmark_jobs WHERE handed IS TRUE AND due_at <= {NOW}
   ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
 ), fresh AS (
   SELECT {SEEN} FROM shelfmark_jobs
-  WHERE state IN ('queued', 'running') AND state <> 'running' AND NOT handed AND due_at <= clock_timestamp()
+  WHERE state IN ('queued', 'running') AND state <> 'running' AND NOT handed AND due_at <= {NOW}
   ORDER BY due_at, id LIMIT (SELECT least(greatest(jobs, 0), :most) FROM room) FOR UPDATE SKIP LOCKED
 ), due AS (
   SELECT id, lost, cancelled, NOT cancelled AND lost AND failures + 1 >= attempts AS failed
@@ -54,12 +56,12 @@ UPDATE shelfmark_jobs AS job SET
   handed = NOT (due.cancelled OR due.failed),
   advanced = false,
   due_at = clock_timestamp() + make_interval(secs => :seconds)
-FROM due WHERE job.id = due.id
+FROM due WHERE job.id = due.id AND job.id = ANY (ARRAY(SELECT id FROM due)) -- by key, whatever a join would cost
 RETURNING job.id, job.claim, job.state
 """)
-UNBEGUN = text("""
+UNBEGUN = text(f"""
 SELECT id, claim FROM shelfmark_jobs
-WHERE handed IS TRUE AND due_at > clock_timestamp() AND due_at <= clock_timestamp() + make_interval(secs => :left)
+WHERE handed IS TRUE AND due_at > {NOW} AND due_at <= {NOW} + make_interval(secs => :left)
 ORDER BY due_at LIMIT :most
 """)
 TAKE_BACK = text("""
@@ -166,10 +168,10 @@ WITH job AS (
 )
 SELECT id FROM job
 """)
-PRUNE = text("""
+PRUNE = text(f"""
 DELETE FROM shelfmark_jobs WHERE id IN (
   SELECT id FROM shelfmark_jobs
-  WHERE finished_at IS NOT NULL AND finished_at < clock_timestamp() - make_interval(days => :days)
+  WHERE finished_at IS NOT NULL AND finished_at < {NOW} - make_interval(days => :days)
   ORDER BY finished_at LIMIT :most FOR UPDATE SKIP LOCKED
 )
 """)
