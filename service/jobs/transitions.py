@@ -41,11 +41,11 @@ WITH room AS (
   ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
 ), fresh AS (
   SELECT {SEEN} FROM shelfmark_jobs
-  WHERE state IN ('queued', 'running') AND state = 'queued' AND NOT handed AND due_at <= {NOW}
+  WHERE state IN ('queued', 'running') AND state <> 'running' AND NOT handed AND due_at <= {NOW}
   ORDER BY due_at, id LIMIT (SELECT least(greatest(jobs, 0), :most) FROM room) FOR UPDATE SKIP LOCKED
 ), due AS (
   SELECT id, lost, cancelled, NOT cancelled AND lost AND failures + 1 >= attempts AS failed
-  FROM (TABLE orphaned UNION ALL TABLE unheard UNION ALL TABLE fresh) AS found
+  FROM (TABLE orphaned UNION ALL TABLE unheard UNION ALL TABLE fresh LIMIT :most) AS found
 )
 UPDATE shelfmark_jobs AS job SET
   claim = job.claim + 1,

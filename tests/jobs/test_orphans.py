@@ -1,6 +1,7 @@
 """Jobs whose worker has died, or whose message was lost: they go on before what is new, however much of that waits."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,6 +24,11 @@ from tests.waiting import until
 WAITING = 20
 LATER = text("UPDATE shelfmark_jobs SET due_at = clock_timestamp() - make_interval(secs => 1) WHERE id = :id")
 SOONER = text("UPDATE shelfmark_jobs SET due_at = clock_timestamp() - make_interval(mins => 1) WHERE NOT handed AND claim = 0")
+EXPLAIN = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
+BACKLOG = text("""
+INSERT INTO shelfmark_jobs (name, attempts, lease, due_at)
+SELECT 'test.nothing', 5, 30, clock_timestamp() - make_interval(secs => number) FROM generate_series(1, :jobs) AS number
+""")
 
 
 @job(name="test.nothing")
@@ -72,6 +78,23 @@ async def test_what_is_new_goes_as_far_as_there_is_room(database: Bound) -> None
     await overdue_behind_others(database, claim)
     assert len(await handed_out(database, room=3)) == 4
     assert await handed_out(database, room=0) == []
+
+
+async def test_a_long_backlog_isnt_read(database: Bound) -> None:
+    """It is behind an index, which the planner has to choose although it can't know how little is wanted of it."""
+    values: dict[str, Any] = {"most": 20, "room": 6, "seconds": 1.0, "alive": 1.0, "lost": "", "died": ""}
+    async with database.writing() as unit:
+        await unit.session.execute(BACKLOG, {"jobs": 20_000})
+        await unit.session.execute(text("ANALYZE shelfmark_jobs"))
+        found = (await unit.session.execute(text(EXPLAIN + transitions.HAND_OUT.text), values)).scalar_one()
+    assert max(rows_of(found[0]["Plan"])) <= values["most"]
+
+
+def rows_of(plan: dict[str, Any]) -> Iterator[float]:
+    """How many rows each part of a plan gave."""
+    yield plan["Actual Rows"]
+    for part in plan.get("Plans", []):
+        yield from rows_of(part)
 
 
 @pytest.fixture
