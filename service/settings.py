@@ -120,6 +120,10 @@ class Settings(Section):
     """Searches and batches that one process answers at the same time."""
     dear_requests_most_each: int = Field(8, ge=1, le=10_000)
     """Searches and batches that one process answers at the same time for one API key or address."""
+    streams_most: int = Field(1000, ge=1, le=100_000)
+    """Streams of events that one process holds open."""
+    streams_most_each: int = Field(100, ge=1, le=100_000)
+    """Streams of events that one process holds open for one API key."""
 
     connection_budget: int | None = Field(None, ge=6, le=100_000)
     """PostgreSQL connections for all processes together; pool sizes come from it. Unset: 6 reads and 4 writes for each process."""

@@ -8,7 +8,7 @@ confined is closed to such keys.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import orjson
 from fastapi import Request
@@ -94,14 +94,16 @@ class Confining:
     Attributes:
         columns: what keys name -> the table's column.
         of: what a confined question is put to: what clients see, and these columns.
+        own: whether keys without the table's scopes are confined to what they have asked for, instead of being refused.
     """
 
     model: type[Model]
     columns: Mapping[str, str]
     of: Surface
+    own: ClassVar[bool] = False
 
     @classmethod
-    def by(cls, model: type[Model], within: str | Mapping[str, str] | None, visible: frozenset[str]) -> "Confining":
+    def by(cls, model: type[Model], within: str | Mapping[str, str] | None, visible: frozenset[str]) -> Self:
         """As a table's file says it.
 
         Raises:
@@ -153,7 +155,7 @@ class Confining:
         async with database.writing() as unit:
             found = select(primary).where(primary == key, *theirs).with_for_update(key_share=True)
             if await unit.session.scalar(found) is None:
-                raise missing(table_of(self.model).name, key)
+                raise missing(self.of.contract.name, key)
 
     def related(self, caller: Caller, names: Sequence[str]) -> dict[str, Rows]:
         """Relation -> its rows that may be shown within a row of this table.

@@ -117,7 +117,7 @@ class Reader:
         row = await rows.get(key)
         spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
         if row is None:
-            raise missing(self._table, key)
+            raise missing(self.of.contract.name, key)
         return Answer(row.encode(), NO_HEADERS)
 
     async def _page(self, form: Form, question: Question, cursor: str | None, path: str, query: bytes) -> Answer:

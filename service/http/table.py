@@ -64,7 +64,7 @@ class Table:
             refusal = refuse(of.contract, asking.question, rows.values)
             line = f" Or give the table this index: {refusal.index}" if refusal.index else ""
             raise NotServed(
-                f"No index of {self.of.contract.table} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
+                f"No index of {self.of.contract.name} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
                 asked=refusal.asked,
                 nearest=refusal.nearest,
                 index=refusal.index,
@@ -144,7 +144,7 @@ class Table:
 
     async def page(self, request: Request) -> Response:
         """One page of a question."""
-        if not caller_of(request.scope).within:
+        if not self.seen(request):
             found = await self.reader(request).page(request.url.path, request.scope["query_string"])
             if found:
                 return Response(found.body, 200, found.headers, "application/json")
@@ -173,7 +173,7 @@ class Table:
 
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""
-        if not caller_of(request.scope).within:
+        if not self.seen(request):
             found = await self.reader(request).single(str(request.path_params[self.of.primary]), request.scope["query_string"])
             if found:
                 return Response(found.body, 200, found.headers, "application/json")
@@ -189,7 +189,7 @@ class Table:
         columns = columns and [*columns, *seen.values]
         rows = await self.rows(request).ask(question, choice, 1, columns=columns, include=relations)
         if not rows or seen.hide(rows[0]):
-            raise missing(self.of.contract.table, key)
+            raise missing(self.of.contract.name, key)
         return answered(self.showing.row(rows[0], fields, related))
 
     async def create(self, request: Request, body: Schema) -> Response:
@@ -269,7 +269,7 @@ class Table:
         """What the table answers, as JSON, and which of it isn't ready."""
         left = service_of(request).database.catalogue.available(self.of.contract)
         return {
-            "table": self.of.contract.table,
+            "table": self.of.contract.name,
             "default_order": [str(sort) for sort in self.of.contract.default_order],
             "questions": [openapi.described(one, ready(left, self.of.contract, one)) for one in served(self.of.contract)],
         }
