@@ -26,7 +26,7 @@ from service.http.schema import Schema
 from service.http.scopes import WRITE, minds_rows, needed, scope_of
 from service.http.serve import BUSY, ONE, Routes, reads
 from service.http.showing import Showing
-from service.http.streaming import EVENTS, Still, Stream
+from service.http.sse import EVENTS, Still, Stream
 from service.http.table import Table, answered
 from service.http.uses import service_of
 from service.jobs import transitions

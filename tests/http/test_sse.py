@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from service.db import keys
 from service.db.bound import Bound
-from service.http import following, streaming
+from service.http import following, sse
 from service.jobs import transitions
 from service.jobs.rows import JobRow, JobRows
 from service.jobs.transitions import Claim
@@ -109,7 +109,7 @@ async def test_an_id_that_is_none_of_ours_is_no_reason_to_be_silent(last: str, a
 
 
 async def test_a_client_that_waits_is_sent_a_sign_of_life(app: FastAPI, database: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
     id_ = await asked(database)
     async with listening(app, f"{JOBS}/{id_}/events", ADMINS) as stream:
         await until(lambda: stream.body.count(":\n\n") > 1)
@@ -139,7 +139,7 @@ async def test_a_slow_client_is_told_the_newest_alone(app: FastAPI, database: Bo
 
 
 async def test_a_client_that_reads_nothing_is_let_go(app: FastAPI, database: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "STALLED_SECONDS", 0.05)
+    monkeypatch.setattr(sse, "STALLED_SECONDS", 0.05)
     id_ = await begun(database)
     async with listening(app, f"{JOBS}/{id_}/events", ADMINS) as stream:
         await until(lambda: stream.events)
