@@ -99,7 +99,7 @@ class Desk:
         return answer
 
     async def _renew(self) -> Response:
-        answer = await self.client.post(f"/v1/loans/{self.dice.choice(self.open)}:renew")
+        answer = await self.client.post(f"/v1/loans/{self.dice.choice(self.open)}:renew", headers={"If-Match": "*"})
         self.told.renewed += answer.is_success
         return answer
 

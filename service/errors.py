@@ -104,6 +104,12 @@ class SlowBody(Problem):
     headers = MappingProxyType({"Connection": "close"})
 
 
+class PreconditionFailed(Problem):
+    """A row that isn't in the state that the request is meant for."""
+
+    slug, title, status = "precondition-failed", "The row is in another state", 412
+
+
 class BodyTooLarge(Problem):
     """A body of more bytes than the service reads."""
 
@@ -134,6 +140,12 @@ class TooManyMatches(Problem):
     slug, title, status = "too-many-matches", "The search finds too much", 422
 
 
+class TooManyRows(Problem):
+    """A question with more rows than are streamed."""
+
+    slug, title, status = "too-many-rows", "There are too many rows to stream", 422
+
+
 class InvalidCursor(Problem):
     """A cursor that is damaged, expired, or was given for another question."""
 
@@ -156,6 +168,12 @@ class ValueRefused(Problem):
     """A value of the right shape that the database refuses: a check, a missing reference, a range."""
 
     slug, title, status = "value-refused", "The database refuses a value", 422
+
+
+class PreconditionRequired(Problem):
+    """A write that doesn't say which state of the row it is meant for, where it must."""
+
+    slug, title, status = "precondition-required", "Say which state of the row is meant", 428
 
 
 class TooManyRequests(Problem):

@@ -117,9 +117,9 @@ class Settings(Section):
     limit_slice: int = Field(100, ge=1, le=100_000)
     """Requests that one process may be ahead of Redis by, for each key or address; at most a tenth of the burst is used."""
     dear_requests_most: int = Field(32, ge=1, le=10_000)
-    """Searches and batches that one process answers at the same time."""
+    """Searches, batches and streamed exports that one process answers at the same time."""
     dear_requests_most_each: int = Field(8, ge=1, le=10_000)
-    """Searches and batches that one process answers at the same time for one API key or address."""
+    """Searches, batches and streamed exports that one process answers at the same time for one API key or address."""
     streams_most: int = Field(1000, ge=1, le=100_000)
     """Streams of events that one process holds open."""
     streams_most_each: int = Field(100, ge=1, le=100_000)
@@ -186,6 +186,8 @@ class Settings(Section):
     """Rows at which `count=capped` stops counting."""
     search_most: int = Field(1000, ge=1, le=10_000)
     """Rows that a search may find. One that finds more is refused."""
+    stream_most: int = Field(10_000, ge=1, le=1_000_000)
+    """Rows that `.csv` and `.ndjson` stream. A question with more is refused: it is exported as a job."""
     cursor_seconds: int = Field(86_400, ge=60)
     """Seconds for which a cursor can be used."""
     sample_books: int = Field(2000, ge=0, le=1_000_000)

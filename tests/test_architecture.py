@@ -43,6 +43,7 @@ TESTED_ELSEWHERE = {
     "service/http/route.py": "tests/http/test_idempotency.py",
     "service/http/serve.py": "tests/http/test_lists.py",  # and test_writes.py beside it
     "service/http/table.py": "tests/http/test_lists.py",  # and test_writes.py beside it
+    "service/http/telling.py": "tests/http/test_lists.py",  # and test_etags.py beside it
     "service/jobs/rejecting.py": "tests/jobs/test_importing.py",
     "service/jobs/staging.py": "tests/jobs/test_importing.py",
     "service/local/daemons.py": "tests/local/test_servers.py",

@@ -18,7 +18,7 @@ from service.cli import app as commands
 from service.db import answers, faults, searching
 from service.db.judging import Withdrawn
 from service.errors import Internal, Problem
-from service.http import costs, door, idempotency, jobs, layers, limits, problems
+from service.http import costs, door, exporting, idempotency, jobs, layers, limits, problems
 from service.settings import Section, Settings, load, section, variable
 from tests.docs.newcomer import Newcomer, newcomer
 from tests.docs.pages import ROOT, anchors, bodies, links, prints, steps
@@ -29,6 +29,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 SERVED = sorted(
     [
+        DOCS / "guides" / "exporting.md",
         DOCS / "guides" / "indexes.md",
         DOCS / "guides" / "keys.md",
         DOCS / "guides" / "lending.md",
@@ -128,6 +129,7 @@ def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> No
         "timed-out": faults.SLOW,
         "too-many-requests": limits.refusal(_limit_of_keys(), costs.LIST, 1).detail,
         "too-many-matches": searching.TOO_MANY.format(most=1000),
+        "too-many-rows": exporting.TOO_MANY.format(most=Settings.model_fields["stream_most"].default, path="/v1/books"),
         "unavailable": faults.AWAY,
     }
 

@@ -105,6 +105,27 @@ def import_(
     run(table, file, Options(source=source, format=cast("Format | None", form), rejects=rejects, dry_run=dry_run))
 
 
+@app.command("export")
+def export_(
+    table: Annotated[str, typer.Argument(help="The table, for example books.")],
+    question: Annotated[
+        str, typer.Argument(help="Filters, an order, members, as in a URL: 'author_id=7&sort=-published_year&fields=id,title'.")
+    ] = "",
+    *,
+    form: Annotated[
+        str | None, typer.Option("--format", help="csv or ndjson; by default as the file's name says, else csv.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write this file; by default standard output.")] = None,
+    formulas: Annotated[
+        str, typer.Option(help="quote puts an apostrophe before what a spreadsheet would take for a formula; keep leaves it.")
+    ] = "quote",
+) -> None:
+    """Write all rows of a question into a file, or to standard output: any question that the table's list serves."""
+    from service.cli.exporting import run
+
+    run(table, question, output, form=form, formulas=formulas)
+
+
 @app.command()
 def sample(
     books: Annotated[

@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    extract,
     func,
     insert,
     literal_column,
@@ -72,8 +73,11 @@ ON CONFLICT (id) DO UPDATE SET asked = excluded.asked, status = excluded.status,
 """).bindparams(bindparam("headers", type_=JSONB))
 
 
-IDENTITY, NUMBER, ASKED, PLACE = "__identity", "__number", "__asked", "__place"
+IDENTITY, NUMBER, ASKED, PLACE, VIEW = "__identity", "__number", "__asked", "__place", "__view"
 """The names of what a statement takes that keeps its own answer: no column's."""
+ROW_VERSION = "row-version"
+"""Among an answer's headers, where it was kept by a statement: what its ETag is made of. Only the service can make one."""
+MICROSECONDS: ColumnElement[Any] = literal_column("1000000")
 A_DAY: ColumnElement[Any] = literal_column(f"interval '{HOURS} hours'")
 CREATED = 201
 
@@ -90,13 +94,14 @@ class Once:
     identity: bytes
     asked: bytes
 
-    def values(self, place: str) -> dict[str, Any]:
+    def values(self, place: str, view: str) -> dict[str, Any]:
         """What `unanswered` and `answering` take.
 
         Args:
             place: what stands before the key in a new row's Location.
+            view: the part of its ETag that doesn't depend on its version.
         """
-        return {IDENTITY: self.identity, NUMBER: number_of(self.identity), ASKED: self.asked, PLACE: place}
+        return {IDENTITY: self.identity, NUMBER: number_of(self.identity), ASKED: self.asked, PLACE: place, VIEW: view}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class Answer:
 
     Attributes:
         asked: hash of the request, by which the same key under another request is told apart.
-        headers: those that belong to the answer itself: its media type, its Location.
+        headers: those that belong to the answer itself: its media type, its Location, its ETag or what that is made of.
     """
 
     asked: bytes
@@ -154,18 +159,26 @@ def answering(written: CTE) -> list[CTE]:
     """The parts of a statement that keep the answer of another part of it, and take up to two old ones away.
 
     Args:
-        written: gives the new row's primary key as `key`, an integer or a UUID, and the row as JSON as `data`.
+        written: gives the new row's primary key as `key`, an integer or a UUID, the row as JSON as `data`, and its version.
     """
     is_old = answers.c.answered_at < func.clock_timestamp() - A_DAY
     oldest = select(answers.c.id).where(is_old, answers.c.id != bindparam(IDENTITY)).order_by(answers.c.answered_at)
     old = delete(answers).where(answers.c.id.in_(oldest.limit(literal_column("2")).with_for_update(skip_locked=True))).cte("old")
     place = bindparam(PLACE, type_=Text).concat(cast(written.c.key, Text))
-    headers = func.jsonb_build_object(constant("content-type"), constant("application/json"), constant("location"), place)
+    kept = {"content-type": constant("application/json"), "location": place, ROW_VERSION: _row_version(written)}
+    headers = func.jsonb_build_object(*(part for name, value in kept.items() for part in (constant(name), value)))
     body = func.convert_to(written.c.data, constant("UTF8"))
     rows = select(
         bindparam(IDENTITY, type_=LargeBinary), bindparam(ASKED, type_=LargeBinary), literal_column(str(CREATED)), headers, body
     ).select_from(written)
     return [old, insert(answers).from_select(["id", "asked", "status", "headers", "body"], rows).cte("kept")]
+
+
+def _row_version(written: CTE) -> ColumnElement[str]:
+    """The version of a new row, the microseconds from 1970 to its time, and its view, with spaces between."""
+    moment = cast(extract("epoch", written.c.updated_at) * MICROSECONDS, BigInteger)
+    space = constant(" ")
+    return func.concat(written.c.version, space, moment, space, bindparam(VIEW, type_=Text), type_=Text())
 
 
 def stands(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -20,7 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateIndex
 
 from service.background import beside
-from service.contract.path import Contract
+from service.contract.choose import Choice, choose
+from service.contract.path import Contract, Path
+from service.contract.question import Question
 from service.db.judging import DROPPING, Found, Withdrawn, judged
 from service.db.model import Model, table_of
 from service.db.surface import DIALECT, referring
@@ -127,6 +129,24 @@ class Catalogue:
         if kept is None:
             kept = self._left[id(contract)] = (contract, self._without(contract))
         return kept[1]
+
+    def chosen(
+        self, contract: Contract, question: Question, told: Callable[[Path], Mapping[str, Any]] | None = None
+    ) -> Choice | None:
+        """The path for a question, of those that the database has; None where none was ever declared.
+
+        Args:
+            contract: as for `available`.
+            question: what is asked.
+            told: what else is to be said of a path that is withdrawn.
+
+        Raises:
+            IndexNotReady: each path that would serve it is withdrawn.
+        """
+        choice = choose(self.available(contract), question)
+        if choice is None and self.withdrawn and (gone := choose(contract, question)):
+            raise self.not_ready(contract.table, gone.path.name, **(told(gone.path) if told else {}))
+        return choice
 
     def check(self, table: str, path: str) -> None:
         """Refuse what would need a path that is withdrawn.

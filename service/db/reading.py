@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import ARRAY, Dialect, Float, Integer, Select, Text, bindparam, func, literal_column, select
 from sqlalchemy.sql.dml import UpdateBase
 
-from service.db.rendering import row
+from service.db.rendering import cell, row
 from service.db.statements import AMONG, Asked
 from service.db.surface import Surface
+from service.db.version import VERSION, columns_of
 
 OID_OF_FLOAT8, OID_OF_NUMERIC = 701, 1700
 Process = Callable[[Any], Any]
@@ -83,8 +84,35 @@ def page_as_json(asked: Asked, columns: Sequence[str], limit: int, last: Mapping
     return select(func.array_to_string(shown, SEPARATOR).label("data"), func.count().label("found"), *keys)
 
 
+def page_as_rows(
+    asked: Asked, columns: Sequence[str], limit: int, last: Mapping[str, Any] | None = None, *, cells: bool = False
+) -> Select[Any] | None:
+    """One page row by row: each as a JSON object, or as a text for each column; after that a list's rows have their keys.
+
+    Args:
+        asked: a list, or a lookup.
+        columns: the names that are shown, in their order.
+        limit: rows at the most. A lookup of several values isn't cut.
+        last: the row that the page follows.
+        cells: a text for each column is wanted.
+
+    Returns:
+        What is written of each row; then, where it is a list, its values of the completed order. None where a column has no
+        renderer.
+    """
+    order = [sort.name for sort in asked.choice.order] if asked.choice.kind == "list" else []
+    rows = asked.page(list(dict.fromkeys((*columns, *order))), limit, last).subquery("page")
+    shown = {name: rows.c[name] for name in columns}
+    written = [cell(value) for value in shown.values()] if cells else [row(shown, asked.of.contract.nullable)]
+    told = [value for value in written if value is not None]
+    if len(told) < len(written):
+        return None
+    wanted: list[Any] = [*told, *(rows.c[name] for name in order)]
+    return select(*wanted)
+
+
 def rows_as_json(of: Surface, columns: Sequence[str]) -> Select[*tuple[Any, ...]] | None:
-    """Rows by their primary keys, `values` of which are bound as those of `__in`: `key` and `data`, in no order.
+    """Rows by their primary keys, `values` of which are bound as those of `__in`: `key`, `data` and `VERSION`, in no order.
 
     Returns:
         None where a column has no renderer.
@@ -94,7 +122,8 @@ def rows_as_json(of: Surface, columns: Sequence[str]) -> Select[*tuple[Any, ...]
         return None
     primary = of.expressions[of.primary]
     keys = bindparam(of.primary + AMONG, type_=ARRAY(primary.type))
-    return select(primary.label("key"), written.label("data")).where(primary == func.any(keys))
+    version = (column.label(name) for column, name in zip(columns_of(of.model), VERSION, strict=True))
+    return select(primary.label("key"), written.label("data"), *version).where(primary == func.any(keys))
 
 
 def _taken(kind: Any, dialect: Dialect) -> Process | None:

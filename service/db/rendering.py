@@ -62,6 +62,22 @@ def row(columns: Mapping[str, Expression], nullable: Collection[str]) -> Rendere
     return func.concat(*parts, constant("}"), type_=Text()) if parts else None
 
 
+def cell(expression: Expression) -> Rendered | None:
+    """What writes a value as text, as a CSV file has it: a string of JSON without its quotation marks, all else as in JSON.
+
+    Returns:
+        An expression that is NULL where JSON has null; None where PostgreSQL can't write the type as the wire format has it.
+    """
+    kind, value = expression.type, rendered(expression)
+    if value is None:
+        return None
+    if isinstance(kind, types.String):
+        return cast(expression, Text())
+    if isinstance(kind, types.JSON | types.ARRAY):
+        return func.nullif(cast(value, Text()), constant(NULL), type_=Text())
+    return func.btrim(cast(value, Text()), constant('"'), type_=Text())
+
+
 def _is_usual(kind: Any) -> bool:
     """Whether times have no zone, and decimals are decimals."""
     return not kind.timezone if isinstance(kind, types.Time) else isinstance(kind, types.Float) or bool(kind.asdecimal)

@@ -20,6 +20,7 @@ from service.contract.path import Contract, Key, Path, Term
 from service.contract.question import FOLDED, Sort
 from service.contract.search import SearchPath
 from service.db.model import Model, folded, table_of
+from service.db.wire import wire
 from service.errors import SetupError
 
 Expression = ColumnElement[Any]
@@ -52,6 +53,20 @@ class Surface:
     def type_of(self, name: str) -> TypeEngine[Any]:
         """The column type behind a name."""
         return self.expressions[name].type
+
+    def dumped(self, name: str, value: Any) -> Any:
+        """A value of a name as JSON takes it, to be loaded again: in a cursor, or a checkpoint."""
+        form = wire(self.type_of(name))
+        return value if value is None or form is None else form.dump(value)
+
+    def loaded(self, name: str, value: Any) -> Any:
+        """A value that `dumped` made.
+
+        Raises:
+            ValueError: it isn't of the column's type: that was another one then.
+        """
+        form = wire(self.type_of(name))
+        return value if form is None else form.load(value)
 
     def of(self, visible: frozenset[str]) -> "Surface":
         """The part of the surface that can be asked without naming a hidden column.

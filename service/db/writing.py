@@ -6,9 +6,24 @@ work around it) stays a unit of work.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Delete, Dialect, Insert, Integer, Select, Update, Uuid, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Dialect,
+    Insert,
+    Integer,
+    Select,
+    Update,
+    Uuid,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.sql.selectable import CTE
 
 from service.db.answers import answering, unanswered
@@ -16,8 +31,10 @@ from service.db.outbox import What, noted
 from service.db.reading import Compiled, compiled
 from service.db.rendering import row
 from service.db.surface import Surface
+from service.db.version import VERSION, columns_of, one_version
 
 Statement = Insert | Update | Delete
+Make = Callable[[tuple[str, ...]], Statement | None]
 KEY = "__key"
 """The name of the primary key of the row that is changed or deleted: no column's."""
 
@@ -34,9 +51,10 @@ class Writing:
     def __init__(self, of: Surface, columns: tuple[str, ...], dialect: Dialect) -> None:
         self._of, self._columns, self._dialect = of, columns, dialect
         self._made: dict[tuple[str, bool, tuple[str, ...]], Compiled | None] = {}
+        self._version = [column.label(name) for column, name in zip(columns_of(of.model), VERSION, strict=True)]
 
     def create(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
-        """An INSERT that gives `key` and `data`, the row as JSON; None where it can't be one statement."""
+        """An INSERT that gives `key`, `data`, the row as JSON, and its `VERSION`; None where it can't be one statement."""
         return self._statement("created", note, names, self._insert)
 
     def create_once(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
@@ -57,21 +75,25 @@ class Writing:
         once = select(*(values[name] for name in names)).where(unanswered())
         data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
         assert data is not None  # noqa: S101  # or nothing had been made of it above
-        written = insert(self._of.model).from_select(names, once).returning(self._primary.label("key"), data.label("data"))
+        written = insert(self._of.model).from_select(names, once).returning(*self._told(data))
         return self._compiled(written, "created", note, answering)
 
-    def change(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
-        """An UPDATE of the row whose key is bound as `KEY`, that gives `key`."""
-        return self._statement("changed", note, names, self._update)
+    def change(self, names: tuple[str, ...], *, note: bool, match: bool = False) -> Compiled | None:
+        """An UPDATE of the row whose key is bound as `KEY`, that gives `key` and the row's new `VERSION`.
 
-    def delete(self, *, note: bool) -> Compiled | None:
-        """A DELETE of the row whose key is bound as `KEY`, that gives `key`."""
-        return self._statement("deleted", note, (), self._delete)
+        Args:
+            names: what is changed.
+            note: for the outbox.
+            match: only if it is of the version that is bound as `version.NUMBER` and `version.CHANGED_AT`.
+        """
+        return self._statement("changed", note, names, partial(self._update, match), match)
 
-    def _statement(
-        self, what: What, note: bool, names: tuple[str, ...], make: Callable[[tuple[str, ...]], Statement | None]
-    ) -> Compiled | None:
-        shape = (what, note, names)
+    def delete(self, *, note: bool, match: bool = False) -> Compiled | None:
+        """A DELETE of the row whose key is bound as `KEY`, that gives `key` and the row's last `VERSION`; `match` as to change."""
+        return self._statement("deleted", note, (), partial(self._delete, match), match)
+
+    def _statement(self, what: What, note: bool, names: tuple[str, ...], make: Make, match: bool = False) -> Compiled | None:
+        shape = (f"{what} {match}", note, names)
         if shape not in self._made:
             statement = make(names)
             possible = statement is not None and not self._prepares(statement)
@@ -83,14 +105,20 @@ class Writing:
         if data is None:
             return None
         made = insert(self._of.model).values(self._values(names)) if names else insert(self._of.model)
-        return made.returning(self._primary.label("key"), data.label("data"))
+        return made.returning(*self._told(data))
 
-    def _update(self, names: tuple[str, ...]) -> Statement:
-        found = update(self._of.model).where(self._primary == self._key()).values(self._values(names))
-        return found.returning(self._primary.label("key"))
+    def _told(self, data: ColumnElement[str]) -> list[Any]:
+        return [self._primary.label("key"), data.label("data"), *self._version]
 
-    def _delete(self, _: tuple[str, ...]) -> Statement:
-        return delete(self._of.model).where(self._primary == self._key()).returning(self._primary.label("key"))
+    def _update(self, match: bool, names: tuple[str, ...]) -> Statement:
+        found = update(self._of.model).where(*self._where(match)).values(self._values(names))
+        return found.returning(self._primary.label("key"), *self._version)
+
+    def _delete(self, match: bool, _: tuple[str, ...]) -> Statement:
+        return delete(self._of.model).where(*self._where(match)).returning(self._primary.label("key"), *self._version)
+
+    def _where(self, match: bool) -> list[ColumnElement[bool]]:
+        return [self._primary == self._key(), *(one_version(self._of.model) if match else [])]
 
     @property
     def _primary(self) -> Any:

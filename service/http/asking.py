@@ -219,26 +219,14 @@ def fingerprint(of: Surface, question: Question, order: Iterable[Sort]) -> bytes
         found.name: [_end(of, found.name, found.lower), _end(of, found.name, found.upper), found.prefix]
         for found in question.ranges
     }
-    equals = {name: dumped(of, name, value) for name, value in question.equals.items()}
+    equals = {name: of.dumped(name, value) for name, value in question.equals.items()}
     searches = [[str(sought), sought.value] for sought in question.searches]
     asked = [of.contract.table, equals, ranges, joined(tuple(order)), *([searches] if searches else [])]
     return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
 
 
-def dumped(of: Surface, name: str, value: Any) -> Any:
-    """A value of a name as JSON takes it, for a cursor."""
-    form = wire(of.type_of(name))
-    return value if value is None or form is None else form.dump(value)
-
-
-def loaded(of: Surface, name: str, value: Any) -> Any:
-    """A value that `dumped` made."""
-    form = wire(of.type_of(name))
-    return value if form is None else form.load(value)
-
-
 def _end(of: Surface, name: str, bound: Bound | None) -> Any:
-    return None if bound is None else [dumped(of, name, bound.value), bound.inclusive]
+    return None if bound is None else [of.dumped(name, bound.value), bound.inclusive]
 
 
 def _own(reader: _Reader, parameter: str, text: str, members: Iterable[str], relations: Iterable[str]) -> Any:

@@ -18,6 +18,7 @@ from service.contract.question import Question
 from service.contract.served import served
 from service.db import Database, Model, Surface, surface
 from service.db.model import table_of
+from service.db.version import WHICHEVER, Match, Version, columns_of
 from service.db.wire import wire
 from service.errors import NotFound, SetupError
 from service.http.callers import Caller, caller_of
@@ -144,18 +145,21 @@ class Confining:
         except ValueError:
             raise confined(caller, f"No row of {table_of(self.model).name} can have that value.") from None
 
-    async def hold(self, database: Database, key: Any, rows: Rows) -> None:
-        """Make sure that a row is one of those that may be changed, and stays so until the unit of work ends.
+    async def hold(self, database: Database, key: Any, rows: Rows, match: Match = WHICHEVER) -> None:
+        """Make sure that a row is one of those that may be changed, and stays as it is until the unit of work changes it.
 
         Raises:
             NotFound: it isn't, or there is none.
+            PreconditionFailed: it is in none of the states that are asked for.
         """
         primary = getattr(self.model, self.of.primary)
         theirs = [getattr(self.model, name) == value for name, value in rows.values.items()]
         async with database.writing() as unit:
-            found = select(primary).where(primary == key, *theirs).with_for_update(key_share=True)
-            if await unit.session.scalar(found) is None:
+            found = select(*columns_of(self.model)).where(primary == key, *theirs).with_for_update(key_share=True)
+            version = (await unit.session.execute(found)).one_or_none()
+            if version is None:
                 raise missing(self.of.contract.name, key)
+            match.check(Version(*version))
 
     def related(self, caller: Caller, names: Sequence[str]) -> dict[str, Rows]:
         """Relation -> its rows that may be shown within a row of this table.

@@ -1,6 +1,7 @@
 """What a request costs, told from its method and URL before anything reads them: in requests for one row, the cheapest there are.
 
-A search, or a batch, keeps a connection for a while: such requests are dear, and few of them are answered at the same time.
+A search, or a batch, keeps a connection for a while, and an export that is streamed asks for one again and again: such requests
+are dear, and few of them are answered at the same time.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ READS = ("GET", "HEAD")
 SEARCHES = (b"__icontains=", b"__has=")
 COUNTS = (b"count=estimated", b"count=capped")
 LIST_SLASHES = 2  # /v1/books
+FILES = (".csv", ".ndjson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,16 @@ COUNT = Kind("counted list", 5)
 SEARCH = Kind("search", 10, dear=True)
 WRITE = Kind("write", 5)
 BATCH = Kind("batch", 25, dear=True)
-KINDS = (FREE, ROW, LIST, COUNT, WRITE, SEARCH, BATCH)
+STREAM = Kind("streamed export", 25, dear=True)
+KINDS = (FREE, ROW, LIST, COUNT, WRITE, SEARCH, BATCH, STREAM)
 
 
 def kind_of(scope: Scope) -> Kind:
     """The kind of a request."""
     path: str = scope["path"]
     if scope["method"] in READS:
+        if path.endswith(FILES) and path.count("/") == LIST_SLASHES:
+            return STREAM
         query: bytes = scope["query_string"]
         if query and (found := _dear(query)):
             return found

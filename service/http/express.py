@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.bodies import taken
 from service.http.callers import caller_of
+from service.http.etags import FIELD, is_known
 from service.http.idempotency import what_once
 from service.http.layers import HEADED
 from service.http.reading import Answer, Reader
@@ -31,6 +32,7 @@ from service.http.table import LANED, TAKES, Table
 
 JSON = b"application/json"
 LENGTH, KIND = b"content-length", (b"content-type", JSON)
+READ, CREATED, KNOWN = 200, 201, 304
 log = structlog.get_logger(__name__)
 
 
@@ -156,7 +158,7 @@ class Express:
             if given is not None and body is not None:
                 once, values = what_once(scope, body), lane.table.placed(caller_of(scope), given)
                 answer = await lane.table.insert(scope["app"].state.service, scope["path"], values, once)
-        await self._leave(answer, scope, receive, send, 201)
+        await self._leave(answer, scope, receive, send, CREATED)
 
     def _reader(self, lane: Lane, scope: Scope) -> Reader:
         return lane.table.reader_of(scope["app"].state.service)
@@ -173,13 +175,17 @@ class Express:
         lane.needed.check(caller)
         return not caller.within
 
-    async def _leave(self, answer: Answer | None, scope: Scope, receive: Receive, send: Send, status: int = 200) -> None:
+    async def _leave(self, answer: Answer | None, scope: Scope, receive: Receive, send: Send, status: int = READ) -> None:
         if answer is None:
             del scope["route"], scope["state"][ANSWERS]
             await self.app(scope, receive, send)
             return
+        if status == READ and is_known(scope, answer.etag):
+            await send({"type": "http.response.start", "status": KNOWN, "headers": [(FIELD, answer.etag)]})
+            await send({"type": "http.response.body", "body": b""})
+            return
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
-        headers += [(LENGTH, b"%d" % len(answer.body)), KIND]
+        headers += [(FIELD, answer.etag), (LENGTH, b"%d" % len(answer.body)), KIND]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

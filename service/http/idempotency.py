@@ -14,17 +14,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.db import Database, answers
-from service.db.answers import Answer, Once
+from service.db import answers
+from service.db.answers import ROW_VERSION, Answer, Once
 from service.errors import IdempotencyKeyReused, InvalidQuestion, StillRunning
 from service.http.callers import caller_of
-from service.http.uses import service_of
+from service.http.etags import HEADER as ETAG
+from service.http.etags import Etags
+from service.http.uses import Service, service_of
 
 HEADER = "Idempotency-Key"
 FIELD, KIND = HEADER.lower().encode(), b"content-type"
 REPLAYED = {"Idempotency-Replayed": "true"}
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
-KEPT_HEADERS = ("content-type", "location")
+KEPT_HEADERS = ("content-type", "location", "etag")
 FIRST_REFUSAL = 400
 REUSED = f"This {HEADER} was sent with another request within the last {answers.HOURS} hours. Send a new key with a new request."
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -39,8 +41,8 @@ def once(handle: Handler) -> Handler:
         key = _key(request.scope)
         what = Once(_identity(request.scope, key), _fingerprint(request.scope, await request.body()))
         try:
-            database = service_of(request).database
-            return await database.attempt(lambda: _once(database, what, lambda: handle(request)))
+            service = service_of(request)
+            return await service.database.attempt(lambda: _once(service, what, lambda: handle(request)))
         except _Refused as refused:
             return refused.response
 
@@ -66,13 +68,13 @@ def what_once(scope: Scope, body: bytes) -> Once | None:
     return Once(_identity(scope, _key(scope)), _fingerprint(scope, body))
 
 
-async def _once(database: Database, what: Once, work: Callable[[], Awaitable[Response]]) -> Response:
-    async with database.writing() as unit:
+async def _once(service: Service, what: Once, work: Callable[[], Awaitable[Response]]) -> Response:
+    async with service.database.writing() as unit:
         if not await answers.lock(unit.session, what.identity):
             raise StillRunning(answers.RUNNING)
         kept = await answers.find(unit.session, what.identity)
         if kept:
-            return _again(kept, what.asked)
+            return _again(kept, what.asked, service.etags)
         response = await work()
         if response.status_code >= FIRST_REFUSAL:
             raise _Refused(response)
@@ -116,7 +118,9 @@ def _answer(response: Response, asked: bytes) -> Answer:
     return Answer(asked, response.status_code, headers, bytes(response.body))
 
 
-def _again(kept: Answer, asked: bytes) -> Response:
+def _again(kept: Answer, asked: bytes, etags: Etags) -> Response:
     if kept.asked != asked:
         raise IdempotencyKeyReused(REUSED)
-    return Response(kept.body, kept.status, {**kept.headers, **REPLAYED})
+    headers = {**kept.headers, **REPLAYED}
+    version = headers.pop(ROW_VERSION, None)
+    return Response(kept.body, kept.status, headers | ({ETAG: etags.kept(version)} if version else {}))

@@ -24,10 +24,11 @@ from service.http.limits import Limits
 from service.http.problems import responses
 from service.http.schema import Schema
 from service.http.scopes import WRITE, minds_rows, needed, scope_of
-from service.http.serve import BUSY, ONE, Routes, reads
+from service.http.serve import BUSY, ONE, Routes, meant, reads
 from service.http.showing import Showing
 from service.http.sse import EVENTS, Still, Stream
-from service.http.table import Table, answered
+from service.http.table import Table
+from service.http.telling import answered
 from service.http.uses import service_of
 from service.jobs import transitions
 from service.jobs.rows import JobRow, JobRows
@@ -109,11 +110,12 @@ def jobs() -> APIRouter:
         status_code=204,
         response_class=Response,
         responses={
-            202: {"description": "It runs, and ends within moments.", "model": JobRead},
+            202: {"description": "It runs, and is told to end.", "model": JobRead},
             **ONE,
+            **meant(TABLE),
             **responses(JobEnded, *BUSY),
         },
-        openapi_extra={"parameters": [row]},
+        openapi_extra={"parameters": [row, openapi.if_match(TABLE.demands)]},
         name="jobs_cancel",
     )
     @minds_rows
@@ -139,10 +141,10 @@ def jobs() -> APIRouter:
 
 async def _cancelled(request: Request) -> Response:
     id_, caller, database = TABLE.key(request), caller_of(request.scope), service_of(request).database
-    seen = TABLE.seen(request)
+    seen, match = TABLE.seen(request), TABLE.match(request)
     async with database.writing() as unit:
         try:
-            await TABLE.confining.hold(database, id_, seen)
+            await TABLE.confining.hold(database, id_, seen, match)
         except NotFound:
             if not TABLE.confining.rows(caller, READING):  # it sees the job, and may not cancel it
                 scope_of(f"{NAME}:{WRITE}").check(caller)

@@ -32,8 +32,8 @@ PAUSE_SECONDS = 0.01
 """Between two draws of a bucket that is empty."""
 PATIENCE = 3
 """Draws that a request waits for, while others take what they bring."""
-BUSY = "So many searches and batches are running that this one wasn't begun. Try again in a moment."
-YOURS = "{each} searches and batches of yours are running; this {kind} would be one more. Wait for one to end."
+BUSY = "So many searches, batches and streamed exports are running that this one wasn't begun. Try again in a moment."
+YOURS = "{each} searches, batches and streamed exports of yours are running; this {kind} would be one more. Wait for one to end."
 STREAMS_BUSY = "So many streams are open that this one wasn't begun. Try again in a moment."
 STREAMS_YOURS = "{each} streams of yours are open; this would be one more. Close one, or ask for the job itself now and then."
 ASK = -1.0
@@ -110,7 +110,7 @@ class Bucket:
     def told(self) -> tuple[tuple[bytes, bytes], ...]:
         """What is left, for the answer: the headers of the IETF's draft on rate limits, as far as this process knows."""
         limit = self.limit
-        left = self.tokens + self.left
+        left = min(self.tokens + self.left, limit.burst)  # what was left at a draw may have been earned and drawn again meanwhile
         if left < 0:
             return limit.spent
         return (b"ratelimit", limit.told % (left, (limit.burst - left) // limit.rate + 1)), limit.policy

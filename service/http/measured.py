@@ -32,7 +32,8 @@ STREAMS = Family("shelfmark_streams", "gauge", "Streams of events that are open.
 LIMITED = Family(
     "shelfmark_limits_refused_total",
     "counter",
-    "Requests refused by a limit: of a key, of an address, of searches, batches and streams in all or for each.",
+    "Requests refused by a limit: of a key, of an address, of searches, batches and streamed exports, or streams of events, in all "
+    "or for each.",
     ("limit",),
 )
 ALONE = Family(

@@ -1,6 +1,6 @@
 """What OpenAPI is told of a table: typed parameters of what is served, and nothing else."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, create_model
 
@@ -11,8 +11,16 @@ from service.db.wire import Wire, wire
 from service.http.asking import split
 from service.http.schema import Schema
 from service.http.showing import Showing
+from service.jobs.lines import Formulas
+from service.jobs.opening import Format
 
 Parameter = dict[str, Any]
+ETAGGED = {"headers": {"ETag": {"schema": {"type": "string"}, "description": "The state that it is in."}}}
+UNCHANGED = {"description": "What you have is what there is. No body."} | ETAGGED
+FORMULAS = "formulas"
+OF_PAGES = frozenset({"limit", "cursor", "count", "include"})
+"""What a list takes, and a file of all its rows doesn't."""
+GUARDED = "What is done to a cell that a spreadsheet would take for a formula: an apostrophe before it, or nothing."
 SEARCHING = "A search (`__icontains`, `__has`) stands alone; its rows come by primary key. One that finds too many rows is refused."
 
 
@@ -105,6 +113,17 @@ def key(of: Surface, form: Wire) -> Parameter:
     return {"name": of.primary, "in": "path", "required": True, "description": f"The row's {of.primary}.", "schema": form.schema()}
 
 
+def if_match(demands: str | None) -> Parameter:
+    """The header that says for which states of a row a write is meant."""
+    description = "ETags of the row, with commas between: it is written only in one of these states. `*`: in whichever."
+    return _header("If-Match", description, required=demands is not None)
+
+
+def if_none_match() -> Parameter:
+    """The header that says what a client has already."""
+    return _header("If-None-Match", "ETags of what you have, with commas between. If it is that still, the answer is 304.")
+
+
 def parameters(of: Surface, showing: Showing) -> list[Parameter]:
     """The query parameters of a list route."""
     offers = served(of.contract)
@@ -119,7 +138,15 @@ def parameters(of: Surface, showing: Showing) -> list[Parameter]:
             "count", {"type": "string", "enum": ["none", "estimated", "capped"], "default": "none"}, "Whether to count the rows."
         ),
         *members(showing),
+        if_none_match(),
     ]
+
+
+def exported(of: Surface, showing: Showing, form: Format) -> list[Parameter]:
+    """The query parameters of a list as a file: those of its question, and which members are wanted."""
+    asked = [one for one in parameters(of, showing) if one["name"] not in OF_PAGES]
+    schema = {"type": "string", "enum": list(get_args(Formulas)), "default": "quote"}
+    return [*asked, *([_query(FORMULAS, schema, GUARDED)] if form == "csv" else [])]
 
 
 def members(showing: Showing) -> list[Parameter]:
@@ -160,6 +187,10 @@ def _meaning(name: str, operator: str) -> str:
         "has": f"{name} contains this JSON object. It stands alone.",
     }
     return meanings[operator]
+
+
+def _header(name: str, description: str, *, required: bool = False) -> Parameter:
+    return {"name": name, "in": "header", "required": required, "schema": {"type": "string"}, "description": description}
 
 
 def _query(name: str, schema: dict[str, Any], description: str) -> Parameter:

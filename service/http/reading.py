@@ -23,10 +23,12 @@ from service.db.outline import Sent
 from service.db.reading import Compiled, compiled, page_as_json, rows_as_json
 from service.db.rendering import rendered
 from service.db.statements import AMONG, Asked, values
+from service.db.version import Version
 from service.db.wire import Wire, wire
 from service.errors import InvalidCursor
-from service.http.asking import ask, ask_members, dumped, fingerprint, loaded, parameters_of
+from service.http.asking import ask, ask_members, fingerprint, parameters_of
 from service.http.confining import missing
+from service.http.etags import Etags, of_list, view_of
 from service.http.forms import CURSOR, Form, Parameters, Shape, deciding, shape, slots
 from service.http.showing import Showing
 from service.settings import Settings
@@ -35,14 +37,19 @@ from service.telemetry.timing import spent
 FORMS_MOST = 1000
 """Shapes of questions that are remembered for each table; the oldest makes room."""
 NO_HEADERS: Mapping[str, str] = {}
+Row = tuple[str, Version]
+"""A row as JSON, and its version."""
+CURSOR_PERIODS = 24
+"""Into so many parts a cursor's life is cut: those given within one of them are the same, so that lists keep their ETags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body of JSON, and headers that belong to it."""
+    """A body of JSON, its ETag, and headers that belong to it."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    etag: bytes = b""
 
 
 class Reader:
@@ -53,11 +60,13 @@ class Reader:
         rows: the members wanted -> point reads that are coalesced.
     """
 
-    def __init__(self, of: Surface, showing: Showing, database: Database, signer: Signer, settings: Settings) -> None:
+    def __init__(
+        self, of: Surface, showing: Showing, database: Database, signer: Signer, settings: Settings, *, etags: Etags
+    ) -> None:
         self.of, self.showing, self.database = of, showing, database
         self.missing = lacking(of, showing)
-        self.rows: dict[tuple[str, ...] | None, Coalescing[Any, str]] = {}
-        self._signer, self._settings = signer, settings
+        self.rows: dict[tuple[str, ...] | None, Coalescing[Any, Row]] = {}
+        self._signer, self._settings, self._etags = signer, settings, etags
         self._dialect = database.reads.engine.dialect
         self._table = of.contract.table
         self._key: Wire | None = wire(of.type_of(of.primary))
@@ -118,7 +127,9 @@ class Reader:
         spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
         if row is None:
             raise missing(self.of.contract.name, key)
-        return Answer(row.encode(), NO_HEADERS)
+        data, version = row
+        view = view_of(self.showing.shape, fields or self.showing.members)
+        return Answer(data.encode(), NO_HEADERS, self._etags.row(version, view))
 
     async def _page(self, form: Form, question: Question, cursor: str | None, path: str, query: bytes) -> Answer:
         choice, bound, last = form.choice, None, None
@@ -132,11 +143,12 @@ class Reader:
         (record,) = await self.database.fetch(statement.sql, given, ready, took)
         data = record[0] or ""
         if record[1] <= form.limit or choice.kind != "list":
-            return Answer(b'{"data":[%b],"next":null}' % data.encode(), NO_HEADERS)
+            body = b'{"data":[%b],"next":null}' % data.encode()
+            return Answer(body, NO_HEADERS, of_list(body))
         bound = bound or fingerprint(self.of, question, choice.order)
         following = sealed(self._signer, self.of, choice, bound, statement.result(record)[2:])
         body = b'{"data":[%b],"next":"%b"}' % (data.encode(), following.encode())
-        return Answer(body, link(path, query, following))
+        return Answer(body, link(path, query, following), of_list(body))
 
     def _took(self, question: Question, path: str, sql: str, seconds: float, given: Sequence[Any]) -> None:
         """Count what a question took in the database, and note it if that was too long."""
@@ -196,7 +208,7 @@ class Reader:
         kept(self._members, query, fields)
         return fields
 
-    def _rows(self, fields: tuple[str, ...] | None) -> Coalescing[Any, str]:
+    def _rows(self, fields: tuple[str, ...] | None) -> Coalescing[Any, Row]:
         statement = compiled(_some(rows_as_json(self.of, fields or self.showing.members)), self._dialect)
         name = self.of.primary + AMONG
         ready = partial(self.database.catalogue.check, self._table, self._by_key.path.name if self._by_key else "")
@@ -207,11 +219,11 @@ class Reader:
             self.database.measures.batches.add(len(given[0]))
             self._took(one, path, statement.sql, seconds, given)
 
-        async def asked(keys: Callable[[], Sequence[Any]]) -> dict[Any, str]:
+        async def asked(keys: Callable[[], Sequence[Any]]) -> dict[Any, Row]:
             found = await self.database.fetch(statement.sql, lambda: statement.arguments({name: keys()}), ready, took)
-            return {give(key) if give else key: row for key, row in found}
+            return {give(key) if give else key: (row, Version(*version)) for key, row, *version in found}
 
-        made: Coalescing[Any, str] = Coalescing(asked)
+        made: Coalescing[Any, Row] = Coalescing(asked)
         kept(self.rows, fields, made)
         return made
 
@@ -234,15 +246,16 @@ def opened(signer: Signer, of: Surface, choice: Choice, bound: bytes, cursor: st
         raise InvalidCursor("This question has one page. Leave out cursor=.")
     found = signer.open(bound, cursor, time.time())
     try:
-        return {sort.name: loaded(of, sort.name, value) for sort, value in zip(choice.order, found, strict=True)}
+        return {sort.name: of.loaded(sort.name, value) for sort, value in zip(choice.order, found, strict=True)}
     except ValueError:  # the service signed it: a column had another type then
         raise InvalidCursor("The cursor is from before the table was changed. Begin again without cursor=.") from None
 
 
 def sealed(signer: Signer, of: Surface, choice: Choice, bound: bytes, last: Sequence[Any]) -> str:
     """The cursor of the page after a row."""
-    written = [dumped(of, sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
-    return signer.seal(bound, written, time.time())
+    written = [of.dumped(sort.name, value) for sort, value in zip(choice.order, last, strict=True)]
+    period = signer.seconds // CURSOR_PERIODS
+    return signer.seal(bound, written, time.time() // period * period)
 
 
 def link(path: str, query: bytes, cursor: str) -> dict[str, str]:

@@ -5,14 +5,15 @@ A request travels: asking (the URL becomes a question), choosing (a path, or a r
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from pydantic import create_model
 from starlette.responses import Response
 
-from service.db import Repository, surface
+from service.db import Model, Repository, surface
 from service.db.surface import undeletable
+from service.db.version import Match
 from service.errors import (
     Conflict,
     IndexNotReady,
@@ -23,24 +24,37 @@ from service.errors import (
     NotFound,
     NotServed,
     Overloaded,
+    PreconditionFailed,
+    PreconditionRequired,
     StorageFull,
     TimedOut,
     TooManyMatches,
+    TooManyRows,
     Unavailable,
     UnsupportedMediaType,
     ValueRefused,
 )
 from service.http import openapi
 from service.http.confining import DECLARED, Confining
+from service.http.etags import HEADER as ETAG
+from service.http.etags import Demanded
+from service.http.exporting import stream
 from service.http.problems import responses
 from service.http.route import Route
 from service.http.schema import Schema, partial
 from service.http.scopes import DOCS, minds_rows, needs
 from service.http.showing import Showing
-from service.http.table import LANED, TAKES, Table, answered
+from service.http.table import LANED, TAKES, Table
+from service.http.telling import answered
+from service.http.uses import service_of
+from service.jobs.exporting import MEDIA_TYPES
+from service.jobs.opening import Format
 
 BUSY = (IndexNotReady, Overloaded, TimedOut, Unavailable)
-READ = responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
+SEEN: dict[int | str, dict[str, Any]] = {200: openapi.ETAGGED, 304: openapi.UNCHANGED}
+MADE: dict[int | str, dict[str, Any]] = {201: openapi.ETAGGED}
+READ = SEEN | responses(NotServed, InvalidQuestion, InvalidCursor, TooManyMatches, *BUSY)
+STREAM = responses(NotServed, InvalidQuestion, TooManyMatches, TooManyRows, *BUSY)
 WRITE = responses(MalformedBody, Conflict, UnsupportedMediaType, InvalidBody, ValueRefused, StorageFull, *BUSY)
 ONE = responses(NotFound, InvalidQuestion)
 
@@ -60,6 +74,23 @@ class Routes(APIRouter):
             _deletes(self, self.table)
         self._undecided = False
 
+    def wanted(self, request: Request) -> Match:
+        """A dependency for acts of one's own: which states of a row a request is meant for.
+
+        Raises:
+            PreconditionRequired: the table demands that it says so, and it doesn't.
+            InvalidQuestion: what it says can't be understood.
+        """
+        return self.table.match(request)
+
+    def meant(self, request: Request) -> Match:
+        """The same for an act that is open to who doesn't say so, whatever the table demands."""
+        return self.table.match(request, demanded=False)
+
+    def etag(self, request: Request, row: Model) -> dict[str, str]:
+        """The header that says which state a row is in that one's own route answers, or has made."""
+        return {ETAG: self.table.etag(service_of(request), row)}
+
     def undeletable(self) -> list[str]:
         """Why rows can be created and changed, but not deleted: a sentence for each foreign key that would be scanned for."""
         return undeletable(self.table.repository.model) if self.writable else []
@@ -73,6 +104,7 @@ def serve(
     write: type[Schema] | None = None,
     include: Mapping[str, type[Schema]] | None = None,
     within: str | Mapping[str, str] | None = None,
+    demands: Demanded | None = None,
 ) -> Routes:
     """The routes of a table.
 
@@ -84,18 +116,28 @@ def serve(
         include: relations that `include=` may embed: the name of a many-to-one relationship -> its shape.
         within: the column by which keys may be confined to rows, or what keys name -> the column where they differ. A key that is
             confined by anything else can't be used here.
+        demands: `"If-Match"`: who changes or deletes a row has to say which state of it is meant. Acts of a table file's own say so
+            by `router.wanted`.
 
     Raises:
         SetupError: a relation is none, no index leads to the rows of a confined key, or the model can't be served.
     """
     visible = frozenset(read.model_fields)
     confining = DECLARED[repository.model] = Confining.by(repository.model, within, visible)
-    table = Table(repository, surface(repository.model).of(visible), Showing.of(repository.model, read, include or {}), confining)
+    showing = Showing.of(repository.model, read, include or {})
+    table = Table(repository, surface(repository.model).of(visible), showing, confining, demands)
     router = Routes(table, at, writable=write is not None)
     reads(router, table)
+    for form in get_args(Format):
+        _exports(router, table, form)
     if write:
         _writes(router, table, write)
     return router
+
+
+def meant(table: Table) -> dict[int | str, dict[str, Any]]:
+    """What a route that changes a row may answer, if that isn't in a state that is meant."""
+    return responses(PreconditionFailed, *([PreconditionRequired] if table.demands else []))
 
 
 def _route(table: Table) -> type[Route]:
@@ -139,8 +181,8 @@ def reads(router: APIRouter, table: Table) -> None:
         table.path,
         summary=f"Get one of {name}",
         response_model=openapi.row(table.showing),
-        responses=ONE | responses(*BUSY),
-        openapi_extra={"parameters": [openapi.key(table.of, table.form), *openapi.members(table.showing)]},
+        responses=SEEN | ONE | responses(*BUSY),
+        openapi_extra={"parameters": [openapi.key(table.of, table.form), *openapi.members(table.showing), openapi.if_none_match()]},
         name=f"{name}_get",
     )
     @minds_rows
@@ -150,6 +192,26 @@ def reads(router: APIRouter, table: Table) -> None:
 
     if not table.confining.own:
         setattr(single, LANED, table)
+
+
+def _exports(router: APIRouter, table: Table, form: Format) -> None:
+    name = table.of.contract.table
+    file: dict[int | str, dict[str, Any]] = {
+        200: {"content": {MEDIA_TYPES[form].partition(";")[0]: {"schema": {"type": "string"}}}}
+    }
+
+    @router.get(
+        f".{form}",
+        summary=f"Stream {name} as {form.upper()}",
+        response_class=Response,
+        responses=file | STREAM,
+        openapi_extra={"parameters": openapi.exported(table.of, table.showing, form)},
+        name=f"{name}_{form}",
+    )
+    @minds_rows
+    async def export(request: Request) -> Response:
+        """All rows of a question that the list serves, as they are read. A question with too many of them is refused."""
+        return await stream(table, request, form)
 
 
 def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
@@ -162,7 +224,7 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
         summary=f"Create one of {name}",
         status_code=201,
         response_model=table.showing.shape,
-        responses=WRITE,
+        responses=MADE | WRITE,
         name=f"{name}_create",
     )
     @minds_rows
@@ -191,8 +253,8 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
         summary=f"Change one of {name}",
         status_code=204,
         response_class=Response,
-        responses=ONE | WRITE,
-        openapi_extra={"parameters": [openapi.key(table.of, table.form)]},
+        responses={204: openapi.ETAGGED} | ONE | meant(table) | WRITE,
+        openapi_extra={"parameters": [openapi.key(table.of, table.form), openapi.if_match(table.demands)]},
         name=f"{name}_change",
     )
     @minds_rows
@@ -209,8 +271,8 @@ def _deletes(router: APIRouter, table: Table) -> None:
         summary=f"Delete one of {name}",
         status_code=204,
         response_class=Response,
-        responses=ONE | responses(Conflict, *BUSY),
-        openapi_extra={"parameters": [openapi.key(table.of, table.form)]},
+        responses=ONE | meant(table) | responses(Conflict, *BUSY),
+        openapi_extra={"parameters": [openapi.key(table.of, table.form), openapi.if_match(table.demands)]},
         name=f"{name}_delete",
     )
     @minds_rows

@@ -4,28 +4,31 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import Request
 from starlette.responses import Response
 
-from service.contract.choose import Choice, choose
+from service.contract.choose import Choice
+from service.contract.path import Path
 from service.contract.question import Question
-from service.contract.refusal import refuse
 from service.contract.served import ready, served
-from service.db import Repository, Surface
+from service.db import Model, Repository, Surface
 from service.db.answers import Once
 from service.db.declared import line_of
+from service.db.version import VERSION, Match, version_of
 from service.db.wire import Wire, render, wire
-from service.errors import InvalidBody, NotServed, SetupError
+from service.errors import InvalidBody, SetupError
 from service.http import openapi
 from service.http.asking import Asking, ask, ask_members, fingerprint, invalid, parameters_of
 from service.http.bodies import rows_of, values_of
 from service.http.callers import Caller, caller_of
 from service.http.confining import Confining, Rows, missing
+from service.http.etags import HEADER as ETAG
+from service.http.etags import Demanded, of_content, of_list, view_of
 from service.http.reading import Answer, Reader, link, opened, sealed
 from service.http.schema import Schema
 from service.http.showing import Showing
+from service.http.telling import answered, placed_at, refused, told
 from service.http.uses import Service, service_of
 from service.http.writing import Writer
 
@@ -43,9 +46,14 @@ class Table:
     of: Surface
     showing: Showing
     confining: Confining
+    demands: Demanded | None = None
 
-    def asked(self, request: Request) -> tuple[Asking, Choice]:
+    def asked(self, request: Request, parameters: Sequence[tuple[str, str]] | None = None) -> tuple[Asking, Choice]:
         """What a list route was asked, and the path for it.
+
+        Args:
+            request: of somebody who may see all rows, or some.
+            parameters: those of the question; by default all of the URL.
 
         Raises:
             InvalidQuestion: a parameter can't be understood.
@@ -53,37 +61,25 @@ class Table:
             NotServed: no path serves it.
             IndexNotReady: the paths that serve it are withdrawn.
         """
-        parameters = parameters_of(request.scope["query_string"])
+        given = parameters_of(request.scope["query_string"]) if parameters is None else parameters
         settings = service_of(request).settings
-        asking = ask(self.of, parameters, settings, self.showing.members, self.showing.relations)
+        asking = ask(self.of, given, settings, self.showing.members, self.showing.relations)
         rows = self.seen(request)
         asking.question, of = rows.question(asking.question), self.confining.of if rows else self.of
         choice = self._chosen(request, asking.question, of)
         if choice is None:
             service_of(request).ledger.count(of.contract, asking.question)
-            refusal = refuse(of.contract, asking.question, rows.values)
-            line = f" Or give the table this index: {refusal.index}" if refusal.index else ""
-            raise NotServed(
-                f"No index of {self.of.contract.name} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
-                asked=refusal.asked,
-                nearest=refusal.nearest,
-                index=refusal.index,
-                served=list(refusal.served),
-            )
+            raise refused(of, asking.question, rows.values)
         return asking, choice
 
     def _chosen(self, request: Request, question: Question, of: Surface) -> Choice | None:
         """The path for a question, of those that the database has; None where none was ever declared."""
-        catalogue = service_of(request).database.catalogue
-        left = catalogue.available(of.contract)
-        choice = choose(left, question)
-        if choice is None and left is not of.contract:
-            withdrawn = choose(of.contract, question)
-            if withdrawn:
-                path, model = withdrawn.path, self.repository.model
-                shown = {"index": line_of(model, path.name)} if path.include <= self.of.expressions.keys() else {}
-                raise catalogue.not_ready(self.of.contract.table, path.name, **shown)
-        return choice
+        return service_of(request).database.catalogue.chosen(of.contract, question, self._line)
+
+    def _line(self, path: Path) -> Mapping[str, Any]:
+        """The line of the model that declares a path, where clients may see all that it names."""
+        shown = path.include <= self.of.expressions.keys()
+        return {"index": line_of(self.repository.model, path.name)} if shown else {}
 
     def rows(self, request: Request) -> Repository[Any]:
         """The repository, over the application's database."""
@@ -110,7 +106,9 @@ class Table:
         name = self.of.contract.table
         found = service.readers.get(name)
         if found is None:
-            found = service.readers[name] = Reader(self.of, self.showing, service.database, service.signer, service.settings)
+            found = service.readers[name] = Reader(
+                self.of, self.showing, service.database, service.signer, service.settings, etags=service.etags
+            )
         return found
 
     def seen(self, request: Request) -> Rows:
@@ -147,7 +145,7 @@ class Table:
         if not self.seen(request):
             found = await self.reader(request).page(request.url.path, request.scope["query_string"])
             if found:
-                return Response(found.body, 200, found.headers, "application/json")
+                return told(request, found)
         asking, choice = self.asked(request)
         service = service_of(request)
         seen, related = self.seen(request), self.confining.related(caller_of(request.scope), asking.include)
@@ -169,14 +167,15 @@ class Table:
         }
         if asking.count != "none":
             content["count"] = await _counted(rows, asking, choice, service.settings.count_most, page.found)
-        return answered(content, headers=link(request.url.path, request.scope["query_string"], following) if following else None)
+        headers, body = link(request.url.path, request.scope["query_string"], following) if following else {}, render(content)
+        return told(request, Answer(body, headers, of_list(body)))
 
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""
         if not self.seen(request):
             found = await self.reader(request).single(str(request.path_params[self.of.primary]), request.scope["query_string"])
             if found:
-                return Response(found.body, 200, found.headers, "application/json")
+                return told(request, found)
         key = self.key(request)
         parameters = parameters_of(request.scope["query_string"])
         fields, include = ask_members(parameters, self.showing.members, self.showing.relations)
@@ -186,20 +185,47 @@ class Table:
             raise SetupError(f"{self.of.contract.table} has a primary key that clients can't see.")
         seen, related = self.seen(request), self.confining.related(caller_of(request.scope), include)
         columns, relations = self.showing.columns(fields, include), self.showing.attributes(include)
-        columns = columns and [*columns, *seen.values]
+        columns = columns and [*columns, *seen.values, *VERSION]
         rows = await self.rows(request).ask(question, choice, 1, columns=columns, include=relations)
         if not rows or seen.hide(rows[0]):
             raise missing(self.of.contract.name, key)
-        return answered(self.showing.row(rows[0], fields, related))
+        body = render(self.showing.row(rows[0], fields, related))
+        view = of_content(body) if include else self._view(rows[0], fields)
+        return told(request, Answer(body, etag=service_of(request).etags.row(version_of(rows[0]), view)))
+
+    def etag(self, service: Service, row: Model) -> str:
+        """The ETag of a row that is shown whole."""
+        return service.etags.row(version_of(row), self._view(row)).decode()
+
+    def _view(self, row: Model, fields: Sequence[str] | None = None) -> bytes:
+        if self.showing.plain:
+            return view_of(self.showing.shape, tuple(fields or self.showing.members))
+        return of_content(render(self.showing.row(row, fields)))
+
+    def match(self, request: Request, *, demanded: bool = True) -> Match:
+        """Which states of a row a request to change it is meant for.
+
+        Args:
+            request: what is asked.
+            demanded: whether it has to say so, where the table demands it.
+
+        Raises:
+            PreconditionRequired: it has to, and doesn't.
+            InvalidQuestion: what it says can't be understood.
+        """
+        table = self.of.contract.name
+        return service_of(request).etags.match(request.scope, table, demanded=demanded and self.demands is not None)
 
     async def create(self, request: Request, body: Schema) -> Response:
         """Insert a row."""
         values = self.placed(caller_of(request.scope), body)
-        made = await self.insert(service_of(request), request.url.path, values)
+        service = service_of(request)
+        made = await self.insert(service, request.url.path, values)
         if made:
-            return Response(made.body, 201, made.headers, "application/json")
+            return Response(made.body, 201, {**made.headers, ETAG: made.etag.decode()}, "application/json")
         row = await self.rows(request).create(**values)
-        return answered(self.showing.row(row), 201, _place(request.url.path, getattr(row, self.of.primary)))
+        headers = placed_at(request.url.path, getattr(row, self.of.primary)) | {ETAG: self.etag(service, row)}
+        return answered(self.showing.row(row), 201, headers)
 
     def placed(self, caller: Caller, body: Schema) -> dict[str, Any]:
         """The values of a new row, as far as they are sent, among the rows that a caller may write.
@@ -222,9 +248,9 @@ class Table:
         Raises:
             Problem: the database refuses a value, or is away, busy or slow.
         """
-        writer = self.writer_of(service)
-        made = await (writer.create_once(values, once, f"{path}/") if once else writer.create(values))
-        return Answer(made[1].encode(), _place(path, made[0])) if made else None
+        writer, view = self.writer_of(service), view_of(self.showing.shape, self.showing.members)
+        made = await (writer.create_once(values, once, f"{path}/", view.decode()) if once else writer.create(values))
+        return Answer(made.data.encode(), placed_at(path, made.key), service.etags.row(made.version, view)) if made else None
 
     async def batch(self, request: Request, bodies: Sequence[Schema]) -> Response:
         """Insert rows, all or none."""
@@ -239,30 +265,33 @@ class Table:
     async def change(self, request: Request, body: Schema) -> Response:
         """Change a row's values."""
         key, values, seen, rows = self.key(request), values_of(self.repository.model, body), self.seen(request), self.rows(request)
+        match, service = self.match(request), service_of(request)
         seen.check(values)
-        if not seen and await self.writer(request).change(key, values):
-            return Response(status_code=204)
-        async with self.held(rows, key, seen):
-            await rows.change(key, **values)
-        return Response(status_code=204)
+        version = None if seen else await self.writer(request).change(key, values, match)
+        if version:
+            etag = service.etags.row(version, view_of(self.showing.shape, self.showing.members))
+            return Response(None, 204, {ETAG: etag.decode()})
+        async with self.held(rows, key, seen, match):
+            row = await rows.change(key, **values)
+        return Response(None, 204, {ETAG: self.etag(service, row)} if isinstance(row, Model) else None)
 
     async def delete(self, request: Request) -> Response:
         """Delete a row."""
-        key, rows = self.key(request), self.rows(request)
-        if not self.seen(request) and await self.writer(request).delete(key):
+        key, seen, rows, match = self.key(request), self.seen(request), self.rows(request), self.match(request)
+        if not seen and await self.writer(request).delete(key, match):
             return Response(status_code=204)
-        async with self.held(rows, key, self.seen(request)):
+        async with self.held(rows, key, seen, match):
             await rows.delete(key)
         return Response(status_code=204)
 
     @asynccontextmanager
-    async def held(self, rows: Repository[Any], key: Any, seen: Rows) -> AsyncIterator[None]:
-        """Change a row in the unit of work that saw that the caller may; without one where every row may be changed."""
-        if not seen:
+    async def held(self, rows: Repository[Any], key: Any, seen: Rows, match: Match) -> AsyncIterator[None]:
+        """Change a row in the unit of work that saw that the caller may, and that it is as they think; else without one."""
+        if not seen and not match:
             yield
             return
         async with rows.database.writing():
-            await self.confining.hold(rows.database, key, seen)
+            await self.confining.hold(rows.database, key, seen, match)
             yield
 
     def contract(self, request: Request) -> dict[str, Any]:
@@ -283,16 +312,6 @@ async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: 
         return {"value": min(found, most), "exact": found <= most}
     value, exact = await rows.count(asking.question, choice, most)
     return {"value": value, "exact": exact}
-
-
-def _place(path: str, key: Any) -> dict[str, str]:
-    """Where a row is that was created: the header that says so."""
-    return {"Location": f"{path}/{quote(str(key), safe='')}"}
-
-
-def answered(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer in the wire format."""
-    return Response(render(content), status, headers, "application/json")
 
 
 def _after(service: Service, of: Surface, cursor: str | None, choice: Choice, bound: bytes) -> list[Any] | None:

@@ -1,6 +1,6 @@
 """What a route may ask for: `Uses[Books]` hands it a repository, `service_of(request)` everything that the application holds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from service.contract.cursor import Signer
 from service.db import Database, Repository
+from service.http.etags import Etags
 from service.http.reading import Reader
 from service.http.writing import Writer
 from service.plans.ledger import Ledger
@@ -23,6 +24,7 @@ class Service:
     """What one application holds, made in `service/app.py`.
 
     Attributes:
+        etags: makes and reads the ETags of rows.
         sections: the settings of table files, by their class.
         ledger: where refused questions are counted.
         readers: what reads each table, by its name.
@@ -35,8 +37,12 @@ class Service:
     redis: Redis | None = None
     sections: Mapping[type[Section], Section] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
+    etags: Etags = field(init=False)
     readers: dict[str, Reader] = field(default_factory=dict, init=False)
     writers: dict[str, Writer] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "etags", Etags(self.signer.secrets))
 
     def section(self, kind: type[K]) -> K:
         """The settings that a table file declared."""
@@ -44,9 +50,20 @@ class Service:
 
     def repository(self, kind: type[R]) -> R:
         """A repository over the database. One that names settings as its `section` is handed them too."""
-        made: Any = kind
-        section = getattr(kind, "section", None)
-        return cast("R", made(self.database, self.section(section)) if section else made(self.database))
+        return repository(kind, self.database, self.section)
+
+
+def repository(kind: type[R], database: Database, settings: Callable[[type[Any]], Any]) -> R:
+    """A repository over a database.
+
+    Args:
+        kind: of repository.
+        database: where its table is.
+        settings: gives the settings that it names as its `section`.
+    """
+    made: Any = kind
+    section = getattr(kind, "section", None)
+    return cast("R", made(database, settings(section)) if section else made(database))
 
 
 def service_of(request: Request) -> Service:

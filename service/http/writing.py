@@ -1,17 +1,26 @@
 """Writes of a table's routes that are one statement: see `service/db/writing.py`. All others are for `table.py`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.db import Database, Repository, Surface, surface
 from service.db.answers import RUNNING, Once, stands
 from service.db.faults import FAULTS, gone
 from service.db.model import table_of
 from service.db.reading import Compiled
+from service.db.version import CHANGED_AT, NUMBER, WHICHEVER, Match, Version
 from service.db.writing import KEY, Writing
 from service.errors import Problem, StillRunning
 from service.http.confining import missing
 from service.http.showing import Showing
+
+
+class Made(NamedTuple):
+    """A new row: its key, the row as JSON, and its version."""
+
+    key: Any
+    data: str
+    version: Version
 
 
 class Writer:
@@ -38,8 +47,8 @@ class Writer:
             return f"{self._repository.__name__} has a way of its own to {method}"
         return None
 
-    async def create(self, values: Mapping[str, Any]) -> tuple[Any, str] | None:
-        """Insert a row: its key and the row as JSON; None where it has to be a unit of work.
+    async def create(self, values: Mapping[str, Any]) -> Made | None:
+        """Insert a row; None where it has to be a unit of work.
 
         Raises:
             Problem: the database refuses a value, or is away, busy or slow.
@@ -49,10 +58,10 @@ class Writer:
         if not statement:
             return None
         (record,) = await self._write(statement, values)
-        key, data = statement.result(record)
-        return key, data
+        key, data, *version = statement.result(record)
+        return Made(key, data, Version(*version))
 
-    async def create_once(self, values: Mapping[str, Any], once: Once, place: str) -> tuple[Any, str] | None:
+    async def create_once(self, values: Mapping[str, Any], once: Once, place: str, view: str) -> Made | None:
         """The same, and keep the answer; None also where it was done before, somebody else is at it, or the connection was lost.
 
         Whoever then looks for a kept answer, and finds none, may do it again: nobody has to be told that the outcome isn't known.
@@ -61,6 +70,7 @@ class Writer:
             values: of the row.
             once: what the answer is kept under.
             place: what stands before the key in the row's Location.
+            view: the part of its ETag that doesn't depend on its version.
 
         Raises:
             Problem: as `create`.
@@ -74,7 +84,7 @@ class Writer:
             return None
         self._running.add(once.identity)
         try:
-            records = await self._write(statement, {**values, **once.values(place)})
+            records = await self._write(statement, {**values, **once.values(place, view)})
         except (Problem, *FAULTS) as error:
             if stands(error) or gone(error.__cause__):
                 return None
@@ -83,38 +93,45 @@ class Writer:
             self._running.discard(once.identity)
         if not records:
             return None
-        key, data = statement.result(records[0])
-        return key, data
+        key, data, *version = statement.result(records[0])
+        return Made(key, data, Version(*version))
 
-    async def change(self, key: Any, values: Mapping[str, Any]) -> bool:
-        """Change a row; whether that was done, rather than left to a unit of work.
+    async def change(self, key: Any, values: Mapping[str, Any], match: Match = WHICHEVER) -> Version | None:
+        """Change a row: its new version; None where that is left to a unit of work, which also says why a row doesn't match.
 
         Raises:
             Problem: there is no such row, the database refuses a value, or is away, busy or slow.
         """
         writing = self._able("change") if values else None
-        statement = writing and writing.change(tuple(values), note=self._notes)
-        return await self._sent(statement or None, key, values)
+        if writing is None or (match and match.one is None):
+            return None
+        statement = writing.change(tuple(values), note=self._notes, match=bool(match))
+        return await self._sent(statement, key, values, match.one)
 
-    async def delete(self, key: Any) -> bool:
-        """Delete a row; whether that was done, rather than left to a unit of work.
+    async def delete(self, key: Any, match: Match = WHICHEVER) -> Version | None:
+        """Delete a row: its last version; None as of a change.
 
         Raises:
             Problem: there is no such row, others refer to it, or the database is away, busy or slow.
         """
         writing = self._able("delete")
-        if writing:
-            self._database.catalogue.need_to_delete(self._repository.model)
-        statement = writing and writing.delete(note=self._notes)
-        return await self._sent(statement or None, key, {})
+        if writing is None or (match and match.one is None):
+            return None
+        self._database.catalogue.need_to_delete(self._repository.model)
+        return await self._sent(writing.delete(note=self._notes, match=bool(match)), key, {}, match.one)
 
-    async def _sent(self, statement: Compiled | None, key: Any, values: Mapping[str, Any]) -> bool:
+    async def _sent(self, statement: Compiled | None, key: Any, values: Mapping[str, Any], of: Version | None) -> Version | None:
         if statement is None:
-            return False
+            return None
         self._database.catalogue.need(table_of(self._repository.model).primary_key)
-        if not await self._write(statement, {**values, KEY: key}):
-            raise missing(self._of.contract.table, key)
-        return True
+        meant = {NUMBER: of.number, CHANGED_AT: of.changed_at} if of else {}
+        records = await self._write(statement, {**values, KEY: key, **meant})
+        if records:
+            _, *version = statement.result(records[0])
+            return Version(*version)
+        if of:
+            return None
+        raise missing(self._of.contract.table, key)
 
     async def _write(self, statement: Compiled, values: Mapping[str, Any]) -> list[Any]:
         """The rows of a statement; whoever hands on what it notes is woken."""

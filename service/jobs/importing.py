@@ -62,12 +62,12 @@ class Progress:
     """How far an import is.
 
     Attributes:
-        stage: `reading` counts the file's bytes, `merging` its rows.
+        stage: `reading` counts the file's bytes, `merging` its rows; of an export, `exporting` counts its rows.
         done: how many are done.
         total: of how many.
     """
 
-    stage: Literal["reading", "merging"]
+    stage: Literal["reading", "merging", "exporting"]
     done: int
     total: int
 

@@ -1,4 +1,7 @@
-"""An import as people watch it: a bar on a terminal, a line now and then elsewhere, a table at the end. All of it on stderr."""
+"""An import, or an export, as people watch it: a bar on a terminal, a line now and then elsewhere; a table at an import's end.
+
+All of it goes to stderr.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +20,7 @@ ROWS = ("read", "inserted", "updated", "unchanged", "rejected")
 
 @contextmanager
 def watching(console: Console, every: float = EVERY_SECONDS) -> Iterator[Callable[[Reached], None]]:
-    """Show how far an import is, for as long as the block runs; what it yields is told each step.
+    """Show how far it is, for as long as the block runs; what it yields is told each step.
 
     Args:
         console: where to; a terminal gets a bar, anything else a line every so often.
@@ -26,9 +29,9 @@ def watching(console: Console, every: float = EVERY_SECONDS) -> Iterator[Callabl
     if not console.is_terminal:
         yield _lines(console, every)
         return
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:>9}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
-        tasks = {stage: bars.add_task(stage, total=None, visible=False) for stage in ("reading", "merging")}
+        tasks = {stage: bars.add_task(stage, total=None, visible=False) for stage in ("reading", "merging", "exporting")}
         yield lambda reached: bars.update(tasks[reached.stage], completed=reached.done, total=reached.total, visible=True)
 
 

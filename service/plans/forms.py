@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy import ClauseElement, Dialect, select
 
 from service.contract.keyset import after
-from service.db.reading import compiled, page_as_json, rows_as_json
+from service.db.reading import compiled, page_as_json, page_as_rows, rows_as_json
 from service.db.rendering import rendered
 from service.db.searching import SEARCH_MOST
 from service.db.statements import AMONG, Asked
@@ -153,6 +153,22 @@ class AsJson(Page):
         return super().most(asked, last, range(int(rows[0][1])), table_rows)
 
 
+@dataclass(frozen=True)
+class AsRows(Page):
+    """A page of an export: a text for each column, and the keys that the next page follows."""
+
+    name: str = "page of an export"
+
+    def sent(self, asked: Asked, last: Last | None, dialect: Dialect) -> Sent | None:
+        """With all columns that PostgreSQL can write."""
+        made = None if asked.choice.kind == "search" else page_as_rows(asked, writable(asked.of), self.limit, last, cells=True)
+        return None if made is None else written(made, dialect)
+
+    def broken(self, plan: Node, asked: Asked, twins: Collection[str]) -> list[str]:
+        """As a page, whose rows are written as they come."""
+        return super().broken(plan.below[0] if plan.kind == "Subquery Scan" else plan, asked, twins)
+
+
 def writable(of: Surface) -> list[str]:
     """The columns whose values PostgreSQL writes as JSON."""
     names = of.model.__mapper__.column_attrs.keys()
@@ -251,5 +267,5 @@ class Together(ByKey):
         return Sent(found.sql, tuple(found.arguments({asked.of.primary + AMONG: keys})))
 
 
-FORMS: tuple[Form, ...] = (Page(), Narrow(), AsJson(), Counted(), Estimated(), Together(), ByKey())
+FORMS: tuple[Form, ...] = (Page(), Narrow(), AsJson(), AsRows(), Counted(), Estimated(), Together(), ByKey())
 """What the read path sends."""

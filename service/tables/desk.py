@@ -5,11 +5,12 @@ from typing import Annotated, Any, Self
 from fastapi import Depends, Path, Request, Response
 from pydantic import Field, model_validator
 
-from service.errors import Conflict
-from service.http import Schema, minds_rows
+from service.db.version import Match
+from service.errors import Conflict, PreconditionFailed, PreconditionRequired
+from service.http import Schema, minds_rows, openapi
 from service.http.confining import Rows, rows_of
 from service.http.problems import responses
-from service.http.serve import BUSY, ONE, WRITE
+from service.http.serve import BUSY, MADE, ONE, WRITE
 from service.http.uses import service_of
 from service.tables import books, holds, loans
 from service.tables.availability import Availability, availability
@@ -21,7 +22,8 @@ from service.tables.rules import LendingRules
 MOST = 2**63 - 1
 Key = Annotated[int, Field(ge=1, le=MOST)]
 Id = Annotated[int, Path(alias="id", ge=1, le=MOST)]
-ACT = ONE | responses(Conflict, *BUSY)
+ACT = ONE | responses(PreconditionFailed, Conflict, *BUSY)
+IF_MATCH = {"parameters": [openapi.if_match(None)]}
 
 
 def lending(request: Request) -> Lending:
@@ -31,6 +33,11 @@ def lending(request: Request) -> Lending:
 
 
 Desk = Annotated[Lending, Depends(lending)]
+Wanted = Annotated[Match, Depends(loans.router.wanted)]
+"""Which state of a loan an act is meant for: loans demand to be told."""
+Meant = Annotated[Match, Depends(loans.router.meant)]
+"""The same, for who may leave it open: an act that can be done once needs no guard against the second time."""
+WantedHold = Annotated[Match, Depends(holds.router.wanted)]
 Theirs = Annotated[Rows, Depends(rows_of(Loan))]
 """What a key is confined to: the loans and holds of one member, or nothing."""
 
@@ -73,46 +80,56 @@ class HoldPlaced(HoldRead):
     )
 
 
-@loans.router.post("", summary="Borrow", status_code=201, response_model=LoanRead, responses=WRITE)
+@loans.router.post("", summary="Borrow", status_code=201, response_model=LoanRead, responses=MADE | WRITE)
 @minds_rows
-async def borrow(body: LoanWrite, desk: Desk, theirs: Theirs, response: Response) -> Loan:
+async def borrow(request: Request, body: LoanWrite, desk: Desk, theirs: Theirs, response: Response) -> Loan:
     """Lend a copy to a member. The one that is set aside for them comes first."""
     theirs.check({"member_id": body.member_id})
     loan = await desk.borrow(body.member_id, book_id=body.book_id, barcode=body.barcode)
-    response.headers["Location"] = f"/v1/loans/{loan.id}"
+    response.headers.update({"Location": f"/v1/loans/{loan.id}", **loans.router.etag(request, loan)})
     return loan
 
 
-@loans.router.post("/{id}:return", summary="Return", response_model=Returned, responses=ACT)
+@loans.router.post("/{id}:return", summary="Return", response_model=Returned, responses=ACT, openapi_extra=IF_MATCH)
 @minds_rows
-async def give_back(loan_id: Id, desk: Desk, theirs: Theirs) -> dict[str, Any]:
+async def give_back(loan_id: Id, desk: Desk, theirs: Theirs, match: Meant) -> dict[str, Any]:
     """End a loan. The copy is set aside for the next in line, or stands on the shelf again."""
-    loan, hold = await desk.give_back(loan_id, theirs.values.get("member_id"))
+    loan, hold = await desk.give_back(loan_id, theirs.values.get("member_id"), match)
     return {"loan": loan, "hold": None if hold is None or theirs.hide(hold) else hold}
 
 
-@loans.router.post("/{id}:renew", summary="Renew", response_model=LoanRead, responses=ACT)
+@loans.router.post(
+    "/{id}:renew",
+    summary="Renew",
+    response_model=LoanRead,
+    responses={200: openapi.ETAGGED} | ACT | responses(PreconditionRequired),
+    openapi_extra={"parameters": [openapi.if_match(loans.router.table.demands)]},
+)
 @minds_rows
-async def renew(loan_id: Id, desk: Desk, theirs: Theirs) -> Loan:
+async def renew(*, request: Request, loan_id: Id, desk: Desk, theirs: Theirs, match: Wanted, response: Response) -> Loan:
     """Put off a loan's return, unless somebody waits for the book."""
-    return await desk.renew(loan_id, theirs.values.get("member_id"))
+    loan = await desk.renew(loan_id, theirs.values.get("member_id"), match)
+    response.headers.update(loans.router.etag(request, loan))
+    return loan
 
 
-@holds.router.post("", summary="Place a hold", status_code=201, response_model=HoldPlaced, responses=WRITE)
+@holds.router.post("", summary="Place a hold", status_code=201, response_model=HoldPlaced, responses=MADE | WRITE)
 @minds_rows
-async def place(body: HoldWrite, desk: Desk, theirs: Theirs, response: Response) -> dict[str, Any]:
+async def place(request: Request, body: HoldWrite, desk: Desk, theirs: Theirs, response: Response) -> dict[str, Any]:
     """Let a member wait for a book. A copy on the shelf is set aside for them at once."""
     theirs.check({"member_id": body.member_id})
     placed = await desk.place(body.member_id, body.book_id)
-    response.headers["Location"] = f"/v1/holds/{placed.hold.id}"
+    response.headers.update({"Location": f"/v1/holds/{placed.hold.id}", **holds.router.etag(request, placed.hold)})
     return HoldRead.model_validate(placed.hold).model_dump() | {"place": placed.place}
 
 
-@holds.router.delete("/{id}", summary="Cancel a hold", status_code=204, response_class=Response, responses=ACT)
+@holds.router.delete(
+    "/{id}", summary="Cancel a hold", status_code=204, response_class=Response, responses=ACT, openapi_extra=IF_MATCH
+)
 @minds_rows
-async def cancel(hold_id: Id, desk: Desk, theirs: Theirs) -> Response:
+async def cancel(hold_id: Id, desk: Desk, theirs: Theirs, match: WantedHold) -> Response:
     """End a hold. The copy that was set aside for it goes to the next in line."""
-    await desk.cancel(hold_id, theirs.values.get("member_id"))
+    await desk.cancel(hold_id, theirs.values.get("member_id"), match)
     return Response(status_code=204)
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from service.db import Model, Page, Repository
+from service.db.version import WHICHEVER, Match
 from service.http import Schema, serve
 from service.tables.books import Book, BookRead
 from service.tables.events import Events
@@ -157,9 +158,9 @@ class Holds(Repository[Hold]):
         self.rides(Hold.unique_ready)
         return await self._become("fulfilled", Hold.book_id == book, Hold.member_id == member_id, has_status("ready"))
 
-    async def cancel(self, hold_id: int) -> Hold | None:
-        """End a hold because nobody wants it any more; None where it has ended already."""
-        return await self._become("cancelled", Hold.id == hold_id, has_status("waiting", "ready"))
+    async def cancel(self, hold_id: int, match: Match = WHICHEVER) -> Hold | None:
+        """End a hold because nobody wants it any more; None where it has ended already, or is in another state than is meant."""
+        return await self._become("cancelled", Hold.id == hold_id, has_status("waiting", "ready"), *match.conditions(Hold))
 
     async def expire(self, hold_id: int, now: datetime.datetime) -> Hold | None:
         """End a hold whose copy wasn't fetched; None where that isn't so any more."""

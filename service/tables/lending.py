@@ -12,11 +12,13 @@ exactly one ready hold. To borrow takes no lock on the book: it only ever takes 
 
 import datetime
 from dataclasses import dataclass
+from typing import NoReturn, TypeVar
 
 from sqlalchemy import ColumnElement, literal, select
 
-from service.db import Database
+from service.db import Database, Model, Repository
 from service.db.session import once_more
+from service.db.version import WHICHEVER, Match, version_of
 from service.errors import Conflict, InvalidBody, ValueRefused
 from service.tables.books import Book
 from service.tables.copies import Copies, Copy
@@ -25,6 +27,7 @@ from service.tables.loans import Loan, Loans
 from service.tables.members import Members
 from service.tables.rules import LendingRules
 
+M = TypeVar("M", bound=Model)
 COUNTED = 1000
 AT_ONCE = 100
 TO_WAIT = {"hold": "POST /v1/holds"}
@@ -62,40 +65,45 @@ class Lending:
             return await self.loans.opened(copy_id, member_id, self.rules.loan_days)
 
     @once_more
-    async def give_back(self, loan_id: int, member_id: int | None = None) -> tuple[Loan, Hold | None]:
+    async def give_back(self, loan_id: int, member_id: int | None = None, match: Match = WHICHEVER) -> tuple[Loan, Hold | None]:
         """End a loan: the copy is set aside for the next in line, whose hold comes along, or stands on the shelf again.
 
         Args:
             loan_id: the loan.
             member_id: whose it must be, else it counts as missing; None: anybody's.
+            match: the states that are meant.
 
         Raises:
             NotFound: there is no such loan.
+            PreconditionFailed: it is in another state than is meant.
             Conflict: it has ended already.
         """
         async with self.database.writing():
             book_id, copy_id = await self.loans.lock_queue_of(loan_id, member_id)
-            loan = await self.loans.returned(loan_id)
+            loan = await self.loans.returned(loan_id, match)
             if loan is None:
-                raise _returned(await self.loans.get(loan_id))
+                raise _returned(await self._still(self.loans, loan_id, match))
             return loan, await self.copies.hand_on(copy_id, book_id)
 
     @once_more
-    async def renew(self, loan_id: int, member_id: int | None = None) -> Loan:
+    async def renew(self, loan_id: int, member_id: int | None = None, match: Match = WHICHEVER) -> Loan:
         """Put off a loan's return.
 
         Args:
             loan_id: the loan.
             member_id: whose it must be, else it counts as missing; None: anybody's.
+            match: the states that are meant.
 
         Raises:
             NotFound: there is no such loan.
+            PreconditionFailed: it is in another state than is meant.
             Conflict: it has ended, was renewed often enough, or somebody waits for the book.
         """
         async with self.database.writing():
             book_id, _ = await self.loans.lock_queue_of(loan_id, member_id)
-            loan = await self.loans.renewed(loan_id, book_id, self.rules.loan_days, self.rules.renewals_most)
-            return loan or await self._not_renewed(loan_id)
+            rules = self.rules
+            loan = await self.loans.renewed(loan_id, book_id, rules.loan_days, rules.renewals_most, match=match)
+            return loan or self._not_renewed(await self._still(self.loans, loan_id, match))
 
     @once_more
     async def place(self, member_id: int, book_id: int) -> Placed:
@@ -115,22 +123,24 @@ class Lending:
             return Placed(hold, None if copy_id else await self.holds.place_of(hold, COUNTED))
 
     @once_more
-    async def cancel(self, hold_id: int, member_id: int | None = None) -> Hold:
+    async def cancel(self, hold_id: int, member_id: int | None = None, match: Match = WHICHEVER) -> Hold:
         """End a hold; the copy that was set aside for it goes to the next in line.
 
         Args:
             hold_id: the hold.
             member_id: whose it must be, else it counts as missing; None: anybody's.
+            match: the states that are meant.
 
         Raises:
             NotFound: there is no such hold.
+            PreconditionFailed: it is in another state than is meant.
             Conflict: it has ended already.
         """
         async with self.database.writing():
             await self.holds.lock_queue_of(hold_id, member_id)
-            hold = await self.holds.cancel(hold_id)
+            hold = await self.holds.cancel(hold_id, match)
             if hold is None:
-                raise _ended(await self.holds.get(hold_id))
+                raise _ended(await self._still(self.holds, hold_id, match))
             await self._pass_on(hold)
             return hold
 
@@ -228,8 +238,17 @@ class Lending:
             offer=TO_WAIT | {"availability": f"GET /v1/books/{copy.book_id}/availability"},
         )
 
-    async def _not_renewed(self, loan_id: int) -> Loan:
-        loan = await self.loans.get(loan_id)
+    async def _still(self, rows: Repository[M], key: int, match: Match) -> M:
+        """A row that an act left as it is, if it is in a state that was meant.
+
+        Raises:
+            PreconditionFailed: it isn't, which is why.
+        """
+        row = await rows.get(key)
+        match.check(version_of(row))
+        return row
+
+    def _not_renewed(self, loan: Loan) -> NoReturn:
         if loan.returned_at:
             raise _returned(loan)
         most = self.rules.renewals_most
@@ -238,7 +257,7 @@ class Lending:
         raise Conflict(
             f"{why}. It is due on {loan.due_on}.",
             reason="renewed-often-enough" if often else "somebody-waits",
-            offer={"return": f"POST /v1/loans/{loan_id}:return"},
+            offer={"return": f"POST /v1/loans/{loan.id}:return"},
         )
 
     def _too_many(self, member_id: int) -> Conflict:

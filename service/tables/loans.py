@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from service.contract.question import Bound, Question, Range, Sort
 from service.db import Model, Page, Repository
+from service.db.version import WHICHEVER, Match
 from service.http import Schema, serve
 from service.tables.books import Book
 from service.tables.copies import Copy, CopyRead
@@ -117,15 +118,21 @@ class Loans(Repository[Loan]):
             await self._tell("opened", loan)
             return loan
 
-    async def returned(self, loan_id: int) -> Loan | None:
-        """End a loan; None where it has ended already."""
-        return await self._update("returned", loan_id, returned_at=func.clock_timestamp())
+    async def returned(self, loan_id: int, match: Match = WHICHEVER) -> Loan | None:
+        """End a loan; None where it has ended already, or is in another state than the one that is meant."""
+        return await self._update("returned", loan_id, *match.conditions(Loan), returned_at=func.clock_timestamp())
 
-    async def renewed(self, loan_id: int, book_id: int, days: int, most: int) -> Loan | None:
-        """Put off a loan's return; None where it has ended, was renewed `most` times, or somebody waits for the book."""
+    async def renewed(self, loan_id: int, book_id: int, days: int, most: int, *, match: Match = WHICHEVER) -> Loan | None:
+        """Put off a loan's return.
+
+        Returns:
+            None where it has ended, was renewed `most` times, is in another state than the one that is meant, or somebody waits for
+            the book.
+        """
         wanted = exists().where(Hold.book_id == book_id, has_status("waiting"))
         later = func.greatest(Loan.due_on, _today()) + days
-        return await self._update("renewed", loan_id, ~wanted, Loan.renewals < most, renewals=Loan.renewals + 1, due_on=later)
+        still = (~wanted, Loan.renewals < most, *match.conditions(Loan))
+        return await self._update("renewed", loan_id, *still, renewals=Loan.renewals + 1, due_on=later)
 
     async def _update(self, act: str, loan_id: int, *where: ColumnElement[bool], **values: object) -> Loan | None:
         async with self.database.writing() as unit:
@@ -147,4 +154,11 @@ def _today() -> ColumnElement[datetime.date]:
     return cast(func.clock_timestamp(), Date)
 
 
-router = serve(Loans, at="/loans", read=LoanRead, include={"copy": CopyRead, "member": MemberRead}, within="member_id")
+router = serve(
+    Loans,
+    at="/loans",
+    read=LoanRead,
+    include={"copy": CopyRead, "member": MemberRead},
+    within="member_id",
+    demands="If-Match",
+)

@@ -15,6 +15,7 @@ from service.db import surface
 from service.db.bound import Bound
 from service.db.reading import Compiled, compiled, page_as_json, rows_as_json
 from service.db.statements import AMONG, Asked, values
+from service.db.version import version_of
 from service.tables.books import Book
 from tests.db.kinds import Kind
 from tests.factories.books import BookFactory
@@ -76,7 +77,8 @@ async def test_rows_by_key_come_with_their_keys(database: Bound) -> None:
     assert made is not None
     keys = [books[0].id, -1, books[1].id]
     found = await fetched(database, compiled(made, DIALECT), {"id" + AMONG: keys})
-    assert {key: orjson.loads(data) for key, data in found} == {book.id: {"title": book.title, "id": book.id} for book in books}
+    assert [tuple(version) for _, _, *version in found] == [version_of(book) for book in books]
+    assert {key: orjson.loads(data) for key, data, *_ in found} == {book.id: {"title": book.title, "id": book.id} for book in books}
 
 
 def test_what_postgresql_cant_write_has_no_statement() -> None:

@@ -213,7 +213,7 @@ async def test_anothers_row_is_as_missing_as_one_that_never_was(client: AsyncCli
     for method, path, body, rows in asked:
         told = []
         for key in (rows[ben][0].id, 10**9):
-            answer = await client.request(method, "/v1/" + path.format(key), json=body)
+            answer = await client.request(method, "/v1/" + path.format(key), json=body, headers={"If-Match": "*"})
             problem = refused(answer, 404, "not-found")
             told.append(problem["detail"].replace(str(key), "it"))
         assert told[0] == told[1], f"{method} {path}"
@@ -233,7 +233,9 @@ async def test_ones_own_rows_can_be_changed(client: AsyncClient, database: Bound
     client.headers.update(await key_of(database, ann.id))
     assert (await client.patch(f"/v1/members/{ann.id}", json={"name": "Anna"})).status_code == 204
     assert (await client.get(f"/v1/members/{ann.id}")).json()["name"] == "Anna"
-    assert (await client.post(f"/v1/loans/{lent['loans'][ann][0].id}:renew")).status_code == 200
+    loan = f"/v1/loans/{lent['loans'][ann][0].id}"
+    meant = {"If-Match": (await client.get(loan)).headers["etag"]}
+    assert (await client.post(f"{loan}:renew", headers=meant)).status_code == 200
     assert (await client.post(f"/v1/loans/{lent['loans'][ann][0].id}:return")).status_code == 200
     assert (await client.delete(f"/v1/holds/{lent['holds'][ann][0].id}")).status_code == 204
 

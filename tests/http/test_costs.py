@@ -3,7 +3,7 @@
 import pytest
 from fastapi import FastAPI
 
-from service.http.costs import BATCH, COUNT, FREE, KINDS, LIST, ROW, SEARCH, WRITE, Kind, kind_of
+from service.http.costs import BATCH, COUNT, FREE, KINDS, LIST, ROW, SEARCH, STREAM, WRITE, Kind, kind_of
 
 CASES = [
     ("GET", "/livez", b"", FREE),
@@ -23,6 +23,9 @@ CASES = [
     ("GET", "/v1/books", b"title__icontains%3Dgarden", SEARCH),
     ("GET", "/v1/books", b"limit=1&attributes__has=%7B%22a%22:1%7D", SEARCH),
     ("HEAD", "/v1/books", b"attributes__%68as=%7B%7D", SEARCH),
+    ("GET", "/v1/books.csv", b"", STREAM),
+    ("HEAD", "/v1/books.ndjson", b"title__icontains=garden", STREAM),
+    ("GET", "/v1/books/7.csv", b"", ROW),
     ("POST", "/v1/books", b"", WRITE),
     ("PATCH", "/v1/books/7", b"", WRITE),
     ("DELETE", "/v1/books/7", b"", WRITE),
@@ -41,7 +44,7 @@ def test_the_kind_of_a_request(method: str, path: str, query: bytes, kind: Kind)
 def test_the_kinds_are_ordered_by_their_cost() -> None:
     costs = [kind.cost for kind in KINDS]
     assert costs == sorted(costs)
-    assert {kind.name for kind in KINDS if kind.dear} == {"search", "batch"}
+    assert {kind.name for kind in KINDS if kind.dear} == {"search", "batch", "streamed export"}
 
 
 def test_every_route_of_a_table_costs_something(app: FastAPI) -> None:

@@ -215,3 +215,11 @@ async def test_openapi_has_the_routes(client: AsyncClient) -> None:
     assert "text/event-stream" in paths["/v1/jobs/{id}/events"]["get"]["responses"]["200"]["content"]
     assert {"202", "204", "404", "409"} <= set(paths["/v1/jobs/{id}"]["delete"]["responses"])
     assert JobRow.called == "jobs"
+
+
+async def test_a_state_that_was_meant(client: AsyncClient, database: Bound) -> None:
+    id_ = await begun(database)
+    seen = await client.get(f"{JOBS}/{id_}")
+    assert (await client.get(f"{JOBS}/{id_}", headers={"If-None-Match": seen.headers["etag"]})).status_code == 304
+    assert (await client.delete(f"{JOBS}/{id_}", headers={"If-Match": seen.headers["etag"]})).status_code == 202
+    assert (await client.delete(f"{JOBS}/{id_}", headers={"If-Match": seen.headers["etag"]})).status_code == 412

@@ -138,6 +138,13 @@ def test_what_an_answer_says_is_left() -> None:
     assert one.told() == ((b"ratelimit", b'"key";r=0;t=11'), policy)
 
 
+def test_no_more_is_left_than_may_be_made_at_once() -> None:
+    one = bucket()
+    for _ in range(2):
+        one.settle(0, 5, given=5, left=98, wait=0)
+    assert one.told()[0] == (b"ratelimit", b'"key";r=100;t=1')
+
+
 def test_what_is_left_of_a_slice_expires() -> None:
     one = bucket()
     one.settle(0, 5, 5, 90, 0.0)
@@ -315,7 +322,7 @@ async def test_few_searches_run_at_the_same_time(limited: Callable[..., AsyncCli
         assert (await client.get("/v1/books")).status_code == 200
         client._transport.app.state.limits.dear.leave("testadmn")  # type: ignore[attr-defined]  # noqa: SLF001
         assert (await client.get("/v1/books?title__icontains=garden")).status_code == 200
-    assert "1 searches and batches of yours are running" in refused(refusal, 429, "too-many-requests")["detail"]
+    assert "1 searches, batches and streamed exports of yours are running" in refused(refusal, 429, "too-many-requests")["detail"]
     assert refusal.headers["retry-after"] == "1"
 
 

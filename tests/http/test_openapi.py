@@ -1,5 +1,6 @@
 """The OpenAPI document is valid, promises what is served and nothing else, and the service keeps it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -89,12 +90,15 @@ def test_every_refusal_is_a_problem() -> None:
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
     [
-        ("/v1/books", "get", {"200", "400", "401", "403", "422", "503"}),
+        ("/v1/books", "get", {"200", "304", "400", "401", "403", "422", "503"}),
         ("/v1/books", "post", {"201", "400", "401", "403", "409", "415", "422", "503", "507"}),
         ("/v1/books:batch", "post", {"201", "400", "401", "403", "409", "415", "422", "503", "507"}),
-        ("/v1/books/{id}", "get", {"200", "401", "403", "404", "422", "503"}),
-        ("/v1/books/{id}", "patch", {"204", "400", "401", "403", "404", "409", "415", "422", "503", "507"}),
-        ("/v1/books/{id}", "delete", {"204", "401", "403", "404", "409", "422", "503"}),
+        ("/v1/books/{id}", "get", {"200", "304", "401", "403", "404", "422", "503"}),
+        ("/v1/books/{id}", "patch", {"204", "400", "401", "403", "404", "409", "412", "415", "422", "503", "507"}),
+        ("/v1/books/{id}", "delete", {"204", "401", "403", "404", "409", "412", "422", "503"}),
+        ("/v1/loans/{id}:renew", "post", {"200", "401", "403", "404", "409", "412", "422", "428", "503"}),
+        ("/v1/loans/{id}:return", "post", {"200", "401", "403", "404", "409", "412", "422", "503"}),
+        ("/v1/books.csv", "get", {"200", "400", "401", "403", "422", "503"}),
         ("/v1/books:contract", "get", {"200", "401", "403"}),
     ],
 )
@@ -105,9 +109,21 @@ def test_an_operation_tells_its_answers(path: str, method: str, statuses: set[st
 def test_a_list_takes_what_is_served_and_nothing_else() -> None:
     offers = served(surface(Book).of(frozenset(BookRead.model_fields)).contract)
     filters = {part.partition("=")[0] for one in offers for part in (*one.filters, *one.ranges)}
-    own = {"sort", "limit", "cursor", "count", "fields", "include"}
+    own = {"sort", "limit", "cursor", "count", "fields", "include", "If-None-Match"}
     assert {one["name"] for one in operation("/v1/books", "get")["parameters"]} == filters | own
     assert "version" not in str(operation("/v1/books", "get"))
+
+
+def test_states_are_told_and_asked_for_by_headers() -> None:
+    for path, method, status in (
+        ("/v1/books", "post", "201"),
+        ("/v1/books/{id}", "get", "200"),
+        ("/v1/books/{id}", "patch", "204"),
+    ):
+        assert "ETag" in operation(path, method)["responses"][status]["headers"]
+    for path, required in (("/v1/books/{id}", False), ("/v1/loans/{id}:renew", True)):
+        asked = [one for one in operation(path, "delete" if path.endswith("}") else "post")["parameters"] if one["in"] == "header"]
+        assert [(one["name"], one["required"]) for one in asked] == [("If-Match", required)]
 
 
 def test_parameters_are_typed() -> None:
@@ -135,7 +151,7 @@ def test_a_key_is_asked_for_where_one_is_needed() -> None:
     """By the scheme that Swagger's button knows, with the scope that the route needs."""
     assert DOCUMENT["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     for path, item in DOCUMENT["paths"].items():
-        table = path.split("/")[2].partition(":")[0] if path.startswith("/v1/") else None
+        table = re.split("[:.]", path.split("/")[2])[0] if path.startswith("/v1/") else None
         for method in METHODS & item.keys():
             needed = f"{table}:{'read' if method == 'get' else 'write'}"
             told = [] if table is None else [{}, {"key": ["docs:read"]}] if path.endswith(":contract") else [{"key": [needed]}]
@@ -147,7 +163,8 @@ async def kept(client: AsyncClient, case: Any, headers: dict[str, str], checks: 
     """Ask, and hold the answer against the document."""
     sent = case.as_transport_kwargs(base_url="http://test")
     asked = {name: sent[name] for name in SENT if name in sent}
-    asked["headers"] = {name: value for name, value in asked["headers"].items() if name.lower() != "authorization"} | headers
+    own = {name: value.encode("latin-1", "replace") for name, value in asked["headers"].items() if name.lower() != "authorization"}
+    asked["headers"] = own | {name: value.encode() for name, value in headers.items()}
     answer = await client.request(content=sent.get("data"), **asked)
     case.validate_response(Response.from_any(answer), checks=list(checks))
 

@@ -144,7 +144,7 @@ async def test_a_row_that_is_there_is_refused_like_one_that_never_was(
     stranger: AsyncClient, database: Bound, world: World, thief: Maker
 ) -> None:
     """Status, headers and body, word for word; and nothing was changed."""
-    headers = await thief(database, world.ann)
+    headers = await thief(database, world.ann) | {"If-Match": "*"}
     before = await everything(database)
     for method, path, body in [*ASKED, *(BOOKS if thief is not anothers else [])]:
         found = vars(world)

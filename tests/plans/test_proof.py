@@ -158,6 +158,6 @@ async def test_what_was_found_out_is_told(full: Full) -> None:
     async with full.engine.connect() as connection:
         proof = await (await Prover.on(connection, OF, full.samples["parcels"])).prove(BY_ZONE)
     assert (proof.table, proof.one, proof.along, proof.faults) == ("parcels", BY_ZONE, {"ix_parcels_by_zone"}, [])
-    assert proof.buffers.keys() == {"page", "fields=", "page as JSON", "count=capped", "count=estimated"}
+    assert proof.buffers.keys() == {"page", "fields=", "page as JSON", "page of an export", "count=capped", "count=estimated"}
     assert proof.buffers["fields="] < 20 < proof.buffers["page"] < 130
     assert proof.buffers["count=estimated"] <= 24

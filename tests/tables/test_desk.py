@@ -48,6 +48,11 @@ async def place(client: AsyncClient, member: int, book: int) -> Response:
     return await client.post("/v1/holds", json={"member_id": member, "book_id": book})
 
 
+async def renew(client: AsyncClient, loan: int, etag: str = "*") -> Response:
+    """Ask for more time."""
+    return await client.post(f"/v1/loans/{loan}:renew", headers={"If-Match": etag})
+
+
 async def kinds(database: Bound, subject: str) -> list[str]:
     """What happened to something, the latest first."""
     return [event.kind for event in await Events(database).about(subject)]
@@ -190,35 +195,38 @@ async def test_a_loan_is_returned_once(client: AsyncClient, copy: Copy) -> None:
     loan = (await borrow(client, await new_member(), book_id=copy.book_id)).json()
     await client.post(f"/v1/loans/{loan['id']}:return")
     for act in ("return", "renew"):
-        problem = refused(await client.post(f"/v1/loans/{loan['id']}:{act}"), 409, "conflict")
+        answer = await client.post(f"/v1/loans/{loan['id']}:{act}", headers={"If-Match": "*"})
+        problem = refused(answer, 409, "conflict")
         assert (problem["reason"], problem["returned_at"][:10] in problem["detail"]) == ("returned", True)
 
 
 @pytest.mark.parametrize("path", ["loans/7:return", "loans/7:renew", "holds/7"])
 async def test_an_act_on_what_is_not_there(client: AsyncClient, path: str) -> None:
     method = "DELETE" if "holds" in path else "POST"
+    client.headers["If-Match"] = "*"
     refused(await client.request(method, f"/v1/{path}"), 404, "not-found")
     for wrong in ("x", "0", str(2**63)):
         refused(await client.request(method, f"/v1/{path}".replace("7", wrong)), 422, "invalid-question")
 
 
 async def test_renew(client: AsyncClient, copy: Copy, database: Bound, queries: Queries) -> None:
-    loan = (await borrow(client, await new_member(), book_id=copy.book_id)).json()
+    answer = await borrow(client, await new_member(), book_id=copy.book_id)
+    loan = answer.json()
     due = datetime.date.fromisoformat(loan["due_on"])
     for times in (1, 2):
         queries.clear()
-        answer = await client.post(f"/v1/loans/{loan['id']}:renew")
+        answer = await renew(client, loan["id"], answer.headers["etag"])
         assert len(queries) == 3, str(queries)
         assert (answer.status_code, answer.json()["renewals"]) == (200, times)
         assert answer.json()["due_on"] == str(due + datetime.timedelta(days=28 * times))
-    problem = refused(await client.post(f"/v1/loans/{loan['id']}:renew"), 409, "conflict")
+    problem = refused(await renew(client, loan["id"], answer.headers["etag"]), 409, "conflict")
     assert (problem["reason"], problem["offer"]) == ("renewed-often-enough", {"return": f"POST /v1/loans/{loan['id']}:return"})
     assert await kinds(database, f"loans/{loan['id']}") == ["loan.renewed", "loan.renewed", "loan.opened"]
 
 
 async def test_an_overdue_loan_is_renewed_from_today(client: AsyncClient, database: Bound) -> None:
     loan = await LoanFactory.create(due_on=datetime.date(2020, 1, 1))
-    due = (await client.post(f"/v1/loans/{loan.id}:renew")).json()["due_on"]
+    due = (await renew(client, loan.id)).json()["due_on"]
     ahead = datetime.date.fromisoformat(due) - datetime.datetime.now(datetime.UTC).date()
     assert abs(ahead.days - 28) <= 1  # midnight may pass in between
 
@@ -226,9 +234,34 @@ async def test_an_overdue_loan_is_renewed_from_today(client: AsyncClient, databa
 async def test_no_renewal_while_somebody_waits(client: AsyncClient, copy: Copy) -> None:
     loan = (await borrow(client, await new_member(), book_id=copy.book_id)).json()
     hold = (await place(client, await new_member(), copy.book_id)).json()
-    assert refused(await client.post(f"/v1/loans/{loan['id']}:renew"), 409, "conflict")["reason"] == "somebody-waits"
+    assert refused(await renew(client, loan["id"]), 409, "conflict")["reason"] == "somebody-waits"
     await client.delete(f"/v1/holds/{hold['id']}")
-    assert (await client.post(f"/v1/loans/{loan['id']}:renew")).status_code == 200
+    assert (await renew(client, loan["id"])).status_code == 200
+
+
+async def test_a_renewal_sent_twice_is_done_once(client: AsyncClient, copy: Copy) -> None:
+    answer = await borrow(client, await new_member(), book_id=copy.book_id)
+    loan, first = f"/v1/loans/{answer.json()['id']}", answer.headers["etag"]
+    refused(await client.post(f"{loan}:renew"), 428, "precondition-required")
+    renewed = await renew(client, answer.json()["id"], first)
+    assert renewed.status_code == 200
+    refused(await renew(client, answer.json()["id"], first), 412, "precondition-failed")
+    now = await client.get(loan)
+    assert (now.json()["renewals"], now.headers["etag"]) == (1, renewed.headers["etag"])
+
+
+async def test_an_act_may_say_which_state_it_is_meant_for(client: AsyncClient, copy: Copy) -> None:
+    loan = await borrow(client, await new_member(), book_id=copy.book_id)
+    hold = await place(client, await new_member(), copy.book_id)
+    renewed = await client.get(f"/v1/holds/{hold.json()['id']}")
+    assert renewed.headers["etag"] == hold.headers["etag"]
+    for method, url, etag, status_code in (
+        ("DELETE", f"/v1/holds/{hold.json()['id']}", loan.headers["etag"], 412),
+        ("DELETE", f"/v1/holds/{hold.json()['id']}", hold.headers["etag"], 204),
+        ("POST", f"/v1/loans/{loan.json()['id']}:return", hold.headers["etag"], 412),
+        ("POST", f"/v1/loans/{loan.json()['id']}:return", loan.headers["etag"], 200),
+    ):
+        assert (await client.request(method, url, headers={"If-Match": etag})).status_code == status_code
 
 
 async def test_a_hold_for_a_book_on_the_shelf_is_ready_at_once(

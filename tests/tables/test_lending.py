@@ -224,7 +224,8 @@ class Visitor:
 
     async def _with_one(self, where: str, member: int, act: str) -> Response | None:
         rows = (await self.client.get(f"/v1/{where}?member_id={member}&returned_at=null")).json()["data"]
-        return await self.client.post(f"/v1/{where}/{self.dice.choice(rows)['id']}:{act}") if rows else None
+        url = f"/v1/{where}/{self.dice.choice(rows)['id']}:{act}" if rows else None
+        return await self.client.post(url, headers={"If-Match": "*"}) if url else None
 
     async def _cancel(self, member: int) -> Response | None:
         rows = (await self.client.get(f"/v1/holds?member_id={member}&sort=-placed_at&limit=3")).json()["data"]
