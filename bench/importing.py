@@ -26,7 +26,6 @@ from sqlalchemy.pool import NullPool
 
 from service import schema
 from service.jobs.importing import Options, run_import
-from service.jobs.shaping import chosen
 from service.tables.sample import write
 
 COLUMNS = "isbn13, author_id, title, language, published_year, ratings_count, attributes, source, source_key"
@@ -81,7 +80,7 @@ class Bench:
 
     async def _import(self, engine: AsyncEngine) -> float:
         began = time.perf_counter()
-        await run_import(engine, chosen("books", schema.modules()), self._catalogue, Options(source="bench"))
+        await run_import(engine, schema.imports().chosen("books"), self._catalogue, Options(source="bench"))
         return time.perf_counter() - began
 
     def _sql(self, command: str) -> float:

@@ -23,7 +23,7 @@ from service.db.encoding import ENCODING_SQL, refuse_encoding
 from service.db.slow import SlowQuestions
 from service.db.surface import idle
 from service.errors import Problem, SetupError
-from service.http import apikeys, health, jobs, metrics, pages, problems
+from service.http import apikeys, downloads, health, jobs, metrics, pages, problems
 from service.http.door import Bounding, Hosts, names_of
 from service.http.draining import Draining, Traffic
 from service.http.express import Express, Lanes
@@ -35,6 +35,7 @@ from service.http.leaving import Leaving, Watch
 from service.http.limits import Limiting, Limits
 from service.http.measured import sources
 from service.http.requests import Requests
+from service.http.room import Rooms
 from service.http.tokens import Signatures
 from service.http.uses import Service
 from service.jobs.watching import Changes
@@ -100,13 +101,14 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
     app.include_router(health.health(schema.metadata()))
     app.include_router(metrics.metrics())
     app.include_router(jobs.jobs(), prefix=PREFIX)
+    app.include_router(downloads.downloads())
     for router in schema.routers():
         app.include_router(router, prefix=PREFIX)
     problems.describe(app)
     app.state.keyring = _keyring(loaded, app.state.service.database)
     apikeys.describe(app, apikeys.nobody(loaded))
     app.state.traffic, app.state.limits = Traffic(), Limits(loaded, _redis(loaded))
-    app.state.lanes = Lanes()
+    app.state.lanes, app.state.rooms = Lanes(), Rooms(loaded)
     app.state.following = Following(app.state.service.database, Changes(jobs.MEMBERS), app.state.traffic)
     app.state.requests, app.state.watch = Requests(), Watch(loaded.lag_ms / 1000)
     app.state.metrics = _metrics(app.state)
@@ -128,7 +130,7 @@ def layers(state: State) -> list[Middleware]:
         Middleware(Answering, loaded.access_log_every, loaded.slow_request_ms, state.requests),
         Middleware(Draining, state.traffic),
         Middleware(Hosts, names_of(loaded.hosts, loaded.host)),
-        Middleware(Bounding, loaded.body_bytes_most, loaded.body_seconds),
+        Middleware(Bounding, state.rooms),
         Middleware(apikeys.Knowing, state.keyring, apikeys.nobody(loaded)),
         Middleware(Limiting, state.limits),
         Middleware(Leaving, loaded.request_timeout_seconds, reads, writes, state.watch),

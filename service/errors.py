@@ -54,6 +54,12 @@ class MalformedBody(Problem):
     slug, title, status = "malformed-body", "The body is not JSON", 400
 
 
+class MalformedUpload(Problem):
+    """A body that should hold one file, and doesn't."""
+
+    slug, title, status = "malformed-upload", "The upload can't be read", 400
+
+
 class Unauthorized(Problem):
     """No API key, or none that the service knows."""
 
@@ -119,7 +125,7 @@ class BodyTooLarge(Problem):
 class UnsupportedMediaType(Problem):
     """A body in a format that the route doesn't read."""
 
-    slug, title, status = "unsupported-media-type", "This route reads JSON", 415
+    slug, title, status = "unsupported-media-type", "This route reads another format", 415
 
 
 class UnknownHost(Problem):

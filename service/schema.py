@@ -16,10 +16,11 @@ from service import tables
 from service.db import Model, answers, feed, keys, outbox, slow, table_of
 from service.errors import SetupError
 from service.http.serve import Routes
-from service.jobs import scheduling, slots
+from service.jobs import files, pruning, scheduling, slots, uploads
 from service.jobs.job import Job
 from service.jobs.rows import JobRow
 from service.jobs.scheduling import Schedule
+from service.jobs.shaping import Imports
 from service.plans.ledger import REFUSALS
 from service.settings import Section
 
@@ -28,10 +29,10 @@ Sample = Callable[[int, datetime.date], Iterable[str]]
 """The statements that fill a table with invented rows, for a size and for the day on which they are seen."""
 OWN: tuple[Table, ...] = (
     *(REFUSALS, answers.answers, keys.KEYS, outbox.outbox, feed.consumers, slow.QUESTIONS),
-    *(table_of(JobRow), scheduling.schedules, slots.workers),
+    *(table_of(JobRow), scheduling.schedules, slots.workers, files.FILES, files.CHUNKS),
 )
 """Tables of the service itself, declared where they are used: migrated with the others, and not served as tables."""
-OF_THE_SERVICE: tuple[ModuleType, ...] = ()
+OF_THE_SERVICE: tuple[ModuleType, ...] = (pruning, uploads)
 """Modules of the service that declare jobs and schedules."""
 
 
@@ -57,7 +58,7 @@ def routers() -> list[Routes]:
     """The routes of every table that is served, in the order of the files' names."""
     found = [value for module in modules() for value in vars(module).values() if isinstance(value, Routes)]
     for router in found:
-        router.settle()
+        router.settle(imports())
     return found
 
 
@@ -69,6 +70,11 @@ def served() -> list[str]:
 def samples() -> dict[str, Sample]:
     """Table -> what fills it with invented rows, in the order in which they are filled: the `SAMPLES` of the table files."""
     return {table: sample for module in modules() for table, sample in getattr(module, "SAMPLES", {}).items()}
+
+
+def imports() -> Imports:
+    """The imports that table files declare, by the names of their tables."""
+    return Imports.of(modules())
 
 
 def jobs() -> dict[str, Job[Any]]:

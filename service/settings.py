@@ -125,6 +125,19 @@ class Settings(Section):
     streams_most_each: int = Field(100, ge=1, le=100_000)
     """Streams of events that one process holds open for one API key."""
 
+    upload_bytes_most: int = Field(1_073_741_824, ge=1024, le=1_099_511_627_776)
+    """Bytes that an uploaded file may have."""
+    upload_unpacked_most: int = Field(10_737_418_240, ge=1024, le=109_951_162_777_600)
+    """Bytes that an uploaded file may have once it is unpacked."""
+    upload_bytes_a_day: int = Field(10_737_418_240, ge=1024)
+    """Bytes that one API key may upload within 24 hours."""
+    open_jobs_most_each: int = Field(10, ge=1, le=100_000)
+    """Jobs of one API key that may be open at once, uploads under way among them."""
+    spool_directory: Path | None = None
+    """Directory that every process reads and writes, for uploads, rejects and exports. Unset: they are kept in the database."""
+    spool_seconds: int = Field(604_800, ge=86_400, le=31_536_000)
+    """Seconds for which uploads, rejects and exports are kept."""
+
     connection_budget: int | None = Field(None, ge=6, le=100_000)
     """PostgreSQL connections for all processes together; pool sizes come from it. Unset: 6 reads and 4 writes for each process."""
     job_workers: int = Field(1, ge=0, le=64)

@@ -25,12 +25,15 @@ from service.db.catalogue import Catalogue
 from service.errors import SetupError
 from service.jobs.handing import FUNCTION, SERIALIZING, Handing, queue, redis_settings
 from service.jobs.job import Job
+from service.jobs.links import Links
 from service.jobs.relay import Relay
 from service.jobs.scheduling import Schedules
+from service.jobs.shaping import Imports
 from service.jobs.slots import Slots
+from service.jobs.spool import Spool
 from service.local.urls import database_url, redis_url
 from service.migrations.running import new_engine
-from service.settings import Settings
+from service.settings import Section, Settings
 from service.telemetry import configure_logging
 
 PATIENCE_SECONDS = 10.0
@@ -59,7 +62,7 @@ class Working:
         self.database = Database.connect(database_url(loaded), loaded)
         self.database.catalogue = Catalogue(schema.models())
         self.jobs: Mapping[str, Job[Any]] = schema.jobs()
-        things: dict[type, Any] = {Settings: loaded, **{kind: settings.section(kind) for kind in schema.sections()}}
+        things = things_of(self.database, loaded, {kind: settings.section(kind) for kind in schema.sections()})
         self.slots = Slots(self.database, self.jobs, room(loaded) if slots is None else slots, things)
         self.handing = Handing(lambda: queue(str(redis_url(loaded)), queue_name))
         chores = (Schedules(schema.schedules(), loaded.job_keep_days), self.handing)
@@ -157,6 +160,12 @@ def of_worker(loaded: Settings) -> Settings:
 def room(loaded: Settings) -> int:
     """How many jobs a worker runs at the same time: each needs a connection to write, and leases are renewed on another one."""
     return loaded.job_slots or max(1, sizes(loaded).writes - 1)
+
+
+def things_of(database: Database, loaded: Settings, sections: Mapping[type[Section], Section]) -> dict[type, Any]:
+    """What the functions of jobs may use, by type."""
+    own = {Spool: Spool.of(database, loaded), Imports: schema.imports(), Links: Links.of(loaded)}
+    return {Settings: loaded, **sections, **own}
 
 
 async def queue_of(loaded: Settings) -> str:

@@ -39,11 +39,16 @@ TESTED_ELSEWHERE = {
     "service/cli/steering.py": "tests/cli/test_jobs.py",
     "service/cli/suggesting.py": "tests/cli/test_indexes.py",
     "service/cli/watching.py": "tests/cli/test_jobs.py",
+    "service/http/accepted.py": "tests/http/test_importing.py",
     "service/http/callers.py": "tests/http/test_apikeys.py",
     "service/http/route.py": "tests/http/test_idempotency.py",
     "service/http/serve.py": "tests/http/test_lists.py",  # and test_writes.py beside it
     "service/http/table.py": "tests/http/test_lists.py",  # and test_writes.py beside it
     "service/http/telling.py": "tests/http/test_lists.py",  # and test_etags.py beside it
+    "service/http/uploading.py": "tests/http/test_importing.py",
+    "service/jobs/apart.py": "tests/jobs/test_uploads.py",
+    "service/jobs/files.py": "tests/jobs/test_spool.py",
+    "service/jobs/links.py": "tests/http/test_downloads.py",
     "service/jobs/rejecting.py": "tests/jobs/test_importing.py",
     "service/jobs/staging.py": "tests/jobs/test_importing.py",
     "service/local/daemons.py": "tests/local/test_servers.py",

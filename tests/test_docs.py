@@ -19,6 +19,7 @@ from service.db import answers, faults, searching
 from service.db.judging import Withdrawn
 from service.errors import Internal, Problem
 from service.http import costs, door, exporting, idempotency, jobs, layers, limits, problems
+from service.http.room import LEAST_BYTES_PER_SECOND
 from service.settings import Section, Settings, load, section, variable
 from tests.docs.newcomer import Newcomer, newcomer
 from tests.docs.pages import ROOT, anchors, bodies, links, prints, steps
@@ -123,7 +124,7 @@ def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> No
         "index-not-ready": Withdrawn("books", "ix_books_by_author", "missing").detail,
         "job-ended": jobs.ENDED.format(id=7, became=jobs.BECAME["done"]),
         "overloaded": faults.BUSY,
-        "slow-body": door.SLOW.format(seconds=Settings.model_fields["body_seconds"].default),
+        "slow-body": door.SLOW.format(seconds=Settings.model_fields["body_seconds"].default, pace=LEAST_BYTES_PER_SECOND // 1024),
         "still-running": answers.RUNNING,
         "storage-full": faults.FULL,
         "timed-out": faults.SLOW,

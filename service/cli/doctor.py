@@ -23,6 +23,7 @@ from service.db.engine import reading_options
 from service.db.surface import idle
 from service.errors import Problem, SetupError
 from service.http.health import missing
+from service.jobs.folder import Folder
 from service.local.urls import database_url, redis_url
 from service.settings import Settings
 
@@ -78,6 +79,7 @@ async def _collected() -> list[Finding]:
         return [Finding(good=False, text=str(error))]
     found = [Finding(good=True, text=f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")]
     found += _secrets(loaded)
+    found += await asyncio.to_thread(_spool, loaded)
     found += [finding async for finding in _database(loaded)]
     found += [finding async for finding in _redis(loaded)]
     return found
@@ -90,6 +92,17 @@ def _secrets(loaded: Settings) -> Iterator[Finding]:
         yield Finding(good=False, text="SHELFMARK_SECRETS is not set: `serve` needs it. `openssl rand -hex 32` makes one.")
     else:
         yield Finding(good=True, text="SHELFMARK_SECRETS is not set: `up` keeps one of its own, `serve` needs it")
+
+
+def _spool(loaded: Settings) -> list[Finding]:
+    """Whether files can be kept in the directory that is set. Whether all machines share it can't be told from one of them."""
+    if loaded.spool_directory is None:
+        return [Finding(good=True, text="uploads, rejects and exports are kept in the database (SHELFMARK_SPOOL_DIRECTORY)")]
+    try:
+        Folder(loaded.spool_directory).check()
+    except SetupError as error:
+        return [Finding(good=False, text=str(error))]
+    return [Finding(good=True, text=f"uploads, rejects and exports are kept in {loaded.spool_directory}")]
 
 
 async def _database(loaded: Settings) -> AsyncIterator[Finding]:

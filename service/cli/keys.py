@@ -14,7 +14,7 @@ from rich.table import Table
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from service import local, schema, settings
+from service import schema, settings
 from service.db import keys
 from service.db.faults import as_problems, connecting
 from service.db.keys import Granted, Listed
@@ -23,6 +23,7 @@ from service.errors import SetupError
 from service.http import jobs
 from service.http.scopes import ADMIN, EVERY, unknown
 from service.http.tokens import Signatures, new, prefix_of
+from service.local.signing import signing
 from service.local.urls import database_url
 from service.settings import Settings
 
@@ -140,8 +141,7 @@ async def _connected() -> AsyncIterator[AsyncConnection]:
 def _signatures(loaded: Settings) -> Signatures:
     """By the secrets that are set; else by the one of the `shelfmark up` whose database is used."""
     database_url(loaded)
-    kept = not loaded.secrets and not loaded.database_url
-    return Signatures([local.secret(loaded.directory).encode()] if kept else loaded.signing())
+    return Signatures(signing(loaded))
 
 
 def _hand_over(token: str, key: Listed) -> None:

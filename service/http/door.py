@@ -11,13 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, MalformedBody, SlowBody, UnknownHost, UnsupportedMediaType
 from service.http.costs import HEALTH, METRICS
+from service.http.room import LONGER, Room, Rooms
 
-LEAST_BYTES_PER_SECOND = 16 * 1024
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 ANY = "*"
 REMEMBERED = 1000
-LARGE = "The body has more than {most} bytes, the most that this service reads. Send less at once; a batch can be divided."
-SLOW = "The body didn't arrive within {seconds:g} s and a second more for each 16 KiB. Send it again, all at once."
+LARGE = "The body has more than {most} bytes, the most that this service reads. {advice}"
+SLOW = "The body didn't arrive within {seconds:g} s and a second more for each {pace} KiB. Send it again, all at once."
 PACKED = "Send the body as it is, without Content-Encoding: this service doesn't unpack bodies."
 
 
@@ -57,52 +57,58 @@ class Hosts:
 
 
 class Bounding:
-    """Refuses bodies that are larger than `most` bytes, compressed, or slower than `seconds` and a second for each 16 KiB."""
+    """Refuses bodies that are compressed, larger than the room that their routes have for them, or slower."""
 
-    def __init__(self, app: ASGIApp, most: int, seconds: float) -> None:
-        self.app, self._most, self._seconds = app, most, seconds
+    def __init__(self, app: ASGIApp, rooms: Rooms) -> None:
+        self.app, self._rooms = app, rooms
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request on, its body bounded."""
         if scope["type"] == "http":
             fields = scope["state"]["fields"]
             if b"content-length" in fields or b"transfer-encoding" in fields:
-                self._check(fields)
-                receive = self._bounded(receive)
+                declared = self._rooms.declared(scope)
+                if declared:
+                    scope["state"][LONGER] = declared.longest
+                room = declared or self._rooms.usual
+                _check(fields, room)
+                receive = _bounded(receive, room)
         return self.app(scope, receive, send)
 
-    def _check(self, fields: dict[bytes, bytes]) -> None:
-        length = fields.get(b"content-length", b"0")
-        if not length.isdigit():
-            raise MalformedBody("Content-Length is no number of bytes. Send the length of the body, or send it in chunks.")
-        if len(length) > len(str(self._most)) or int(length) > self._most:
-            raise BodyTooLarge(LARGE.format(most=self._most))
-        if fields.get(b"content-encoding", b"identity").lower() not in {b"identity", b""}:
-            refusal = UnsupportedMediaType(PACKED)
-            refusal.headers = {"Accept-Encoding": "identity"}
-            raise refusal
 
-    def _bounded(self, receive: Receive) -> Receive:
-        got = 0
-        whole = False
-        began = asyncio.get_running_loop().time()
+def _check(fields: dict[bytes, bytes], room: Room) -> None:
+    length = fields.get(b"content-length", b"0")
+    if not length.isdigit():
+        raise MalformedBody("Content-Length is no number of bytes. Send the length of the body, or send it in chunks.")
+    if len(length) > len(str(room.most)) or int(length) > room.most:
+        raise BodyTooLarge(LARGE.format(most=room.most, advice=room.advice))
+    if fields.get(b"content-encoding", b"identity").lower() not in {b"identity", b""}:
+        refusal = UnsupportedMediaType(PACKED)
+        refusal.headers = {"Accept-Encoding": "identity"}
+        raise refusal
 
-        async def bounded() -> Message:
-            nonlocal got, whole
-            if whole:
-                return await receive()  # what follows a body is only that the client leaves
-            try:
-                async with asyncio.timeout_at(began + self._seconds + got / LEAST_BYTES_PER_SECOND):
-                    message = await receive()
-            except TimeoutError:
-                raise SlowBody(SLOW.format(seconds=self._seconds)) from None
-            got += len(message.get("body", b""))
-            if got > self._most:
-                raise BodyTooLarge(LARGE.format(most=self._most))
-            whole = not message.get("more_body", False)
-            return message
 
-        return bounded
+def _bounded(receive: Receive, room: Room) -> Receive:
+    got = 0
+    whole = False
+    began = asyncio.get_running_loop().time()
+
+    async def bounded() -> Message:
+        nonlocal got, whole
+        if whole:
+            return await receive()  # what follows a body is only that the client leaves
+        try:
+            async with asyncio.timeout_at(began + room.seconds + got / room.pace):
+                message = await receive()
+        except TimeoutError:
+            raise SlowBody(SLOW.format(seconds=room.seconds, pace=room.pace // 1024)) from None
+        got += len(message.get("body", b""))
+        if got > room.most:
+            raise BodyTooLarge(LARGE.format(most=room.most, advice=room.advice))
+        whole = not message.get("more_body", False)
+        return message
+
+    return bounded
 
 
 def names_of(hosts: Iterable[str], listens_on: str) -> tuple[str, ...]:

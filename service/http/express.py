@@ -9,7 +9,7 @@ route before it, a shape that Python works out.
 """
 
 import json
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from service.http.idempotency import what_once
 from service.http.layers import HEADED
 from service.http.reading import Answer, Reader
 from service.http.requests import ANSWERS, EXPRESS, Answers
+from service.http.route import routes
 from service.http.schema import Schema
 from service.http.scopes import Needed, needed
 from service.http.table import LANED, TAKES, Table
@@ -80,7 +81,7 @@ class Lanes:
         self._found = True
         for method in ("GET", "POST"):
             before: list[Any] = []
-            for route in _routes(app, method):
+            for route in routes(app, method):
                 table: Table | None = getattr(route.endpoint, LANED, None)
                 if table is not None:
                     self._add(table, route, method, before, app.state)
@@ -202,15 +203,6 @@ def _understood(takes: type[Schema], body: bytes | None) -> Schema | None:
         return takes.model_validate(json.loads(body or b""))
     except (ValueError, RecursionError):
         return None
-
-
-def _routes(app: FastAPI, method: str) -> Iterator[Any]:
-    """Every route that answers a method, in the order in which they are tried; those of included routers with their whole paths."""
-    for route in app.routes:
-        inner = getattr(route, "effective_route_contexts", None)
-        for one in inner() if inner else [route]:
-            if method in (getattr(one, "methods", None) or ()):
-                yield one
 
 
 def _more(route: Any) -> str | None:

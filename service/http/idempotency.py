@@ -40,11 +40,7 @@ def once(handle: Handler) -> Handler:
             return await handle(request)
         key = _key(request.scope)
         what = Once(_identity(request.scope, key), _fingerprint(request.scope, await request.body()))
-        try:
-            service = service_of(request)
-            return await service.database.attempt(lambda: _once(service, what, lambda: handle(request)))
-        except _Refused as refused:
-            return refused.response
+        return await answered_once(service_of(request), what, lambda: handle(request))
 
     return handled
 
@@ -66,6 +62,44 @@ def what_once(scope: Scope, body: bytes) -> Once | None:
     if FIELD not in scope["state"]["fields"]:
         return None
     return Once(_identity(scope, _key(scope)), _fingerprint(scope, body))
+
+
+def once_of(scope: Scope, *parts: bytes) -> Once | None:
+    """What a request is to do once whose body isn't held; None where it has no key.
+
+    Args:
+        scope: the request's.
+        parts: what it says besides its URL.
+
+    Raises:
+        InvalidQuestion: it has several keys, or one that isn't.
+    """
+    if not any(name == FIELD for name, _ in scope["headers"]):
+        return None
+    return Once(_identity(scope, _key(scope)), _hash(scope["query_string"], *parts))
+
+
+async def answered_once(service: Service, what: Once | None, work: Callable[[], Awaitable[Response]]) -> Response:
+    """The answer of a unit of work, or the one that was given before.
+
+    Args:
+        service: what works.
+        what: is to be done once; None: whenever it is asked for.
+        work: what is done, and answered. It may run twice, and only the second one is kept.
+
+    Raises:
+        StillRunning: another request of the same key is at it.
+        IdempotencyKeyReused: the key came with another request.
+    """
+    try:
+        return await service.database.attempt(lambda: _once(service, what, work) if what else _plainly(service, work))
+    except _Refused as refused:
+        return refused.response
+
+
+async def _plainly(service: Service, work: Callable[[], Awaitable[Response]]) -> Response:
+    async with service.database.writing():
+        return await work()
 
 
 async def _once(service: Service, what: Once, work: Callable[[], Awaitable[Response]]) -> Response:

@@ -19,6 +19,7 @@ from service.db.deadline import DEADLINE, Deadline
 from service.db.gate import Gate
 from service.errors import Overloaded, TimedOut
 from service.http.lagging import Lag
+from service.http.room import LONGER
 
 TICK_SECONDS = YOUNG_SECONDS = 0.02
 STUCK_SECONDS = 5.0
@@ -57,7 +58,8 @@ class Leaving:
         if not gate.free:
             gate.admit()
         now = monotonic()
-        flight = Flight(now + self._seconds, now + YOUNG_SECONDS, receive, send, asyncio.current_task(watch.loop))
+        longer: float = scope["state"].get(LONGER, 0.0)
+        flight = Flight(now + self._seconds + longer, now + YOUNG_SECONDS, receive, send, asyncio.current_task(watch.loop))
         watch.flights.add(flight)
         if now > watch.again:
             watch.wind(now, flight)

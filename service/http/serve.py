@@ -5,6 +5,7 @@ A request travels: asking (the URL becomes a question), choosing (a path, or a r
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request
@@ -39,6 +40,7 @@ from service.http.confining import DECLARED, Confining
 from service.http.etags import HEADER as ETAG
 from service.http.etags import Demanded
 from service.http.exporting import stream
+from service.http.importing import add_import
 from service.http.problems import responses
 from service.http.route import Route
 from service.http.schema import Schema, partial
@@ -49,6 +51,7 @@ from service.http.telling import answered
 from service.http.uses import service_of
 from service.jobs.exporting import MEDIA_TYPES
 from service.jobs.opening import Format
+from service.jobs.shaping import Import
 
 BUSY = (IndexNotReady, Overloaded, TimedOut, Unavailable)
 SEEN: dict[int | str, dict[str, Any]] = {200: openapi.ETAGGED, 304: openapi.UNCHANGED}
@@ -68,10 +71,17 @@ class Routes(APIRouter):
         self.writable = writable
         self._undecided = True
 
-    def settle(self) -> None:
-        """Decide whether rows can be deleted: known only once every table is, since each of them may refer to this one."""
-        if self._undecided and self.writable and not self.undeletable():
-            _deletes(self, self.table)
+    def settle(self, imports: Mapping[str, Import] = MappingProxyType({})) -> None:
+        """Decide whether rows can be deleted, and files imported: known only once every table and import is.
+
+        Args:
+            imports: what is declared, by the names of tables.
+        """
+        if self._undecided and self.writable:
+            if not self.undeletable():
+                _deletes(self, self.table)
+            if declared := imports.get(self.table.of.contract.table):
+                add_import(self, declared)
         self._undecided = False
 
     def wanted(self, request: Request) -> Match:

@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from service.db.deadline import DEADLINE
 from service.errors import Problem
-from service.http.door import LEAST_BYTES_PER_SECOND
 from service.http.layers import HEADED
+from service.http.room import LEAST_BYTES_PER_SECOND
 
 log = structlog.get_logger(__name__)
 

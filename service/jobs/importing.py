@@ -38,6 +38,14 @@ REFUSALS = {
 }
 
 
+class Unready(SetupError):
+    """The database isn't ready for an import: no fault of the file's."""
+
+
+class AlreadyRunning(SetupError):
+    """Another import of the same source is running."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What can be said about one import.
@@ -48,6 +56,8 @@ class Options:
         rejects: where to write rejected lines, as CSV of line, reason, text.
         dry_run: do everything, keep nothing.
         chunk: rows that are merged in one transaction.
+        name: how messages call the file; None: by its path.
+        unpacked_most: bytes that the file may have, unpacked; None: any number.
     """
 
     source: str | None = None
@@ -55,6 +65,8 @@ class Options:
     rejects: Path | None = None
     dry_run: bool = False
     chunk: int = CHUNK_ROWS
+    name: str | None = None
+    unpacked_most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ async def run_import(
         ShelfmarkError: the database went away; the message says how far it came.
     """
     options, began = options or Options(), time.monotonic()
-    file = await asyncio.to_thread(opened, path, options.format)
+    file = await asyncio.to_thread(opened, path, options.format, name=options.name, most=options.unpacked_most)
     try:
         staging = Staging(declared, _source(options, file))
         with rejects_file(options.rejects, path) as rejects:
@@ -251,7 +263,7 @@ async def _connected(engine: AsyncEngine, staging: Staging) -> AsyncIterator[Asy
             except DBAPIError as error:
                 if sqlstate(error) not in REFUSALS:
                     raise
-                raise SetupError(REFUSALS[sqlstate(error)].format(table=name)) from None
+                raise Unready(REFUSALS[sqlstate(error)].format(table=name)) from None
             yield connection
         finally:
             await connection.invalidate()  # its settings, its lock and its tables are nobody else's business
@@ -260,6 +272,6 @@ async def _connected(engine: AsyncEngine, staging: Staging) -> AsyncIterator[Asy
 async def _lock(connection: AsyncConnection, table: str, source: str) -> None:
     lock = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
     if not await connection.scalar(lock, {"name": f"shelfmark import {table} {source}"}):
-        raise SetupError(
+        raise AlreadyRunning(
             f"Another import into {table} from the source {source!r} is running. Wait for its end, or name another --source."
         )

@@ -45,6 +45,7 @@ class Opened:
         stem: its name without folders and known endings; the default name of the source.
         size: bytes on disk, compressed or not.
         format: what its lines are.
+        most: bytes that it may have unpacked; None: any number.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Opened:
     size: int
     format: Format
     _file: BinaryIO
+    most: int | None = None
 
     def position(self) -> int:
         """Bytes of the file on disk that were read so far."""
@@ -61,13 +63,17 @@ class Opened:
         """Each line from the beginning, and whether it is whole: one beyond a megabyte is cut there.
 
         Raises:
-            SetupError: the compressed file is damaged.
+            SetupError: the compressed file is damaged, or too large unpacked.
         """
         count = 0
         try:
-            for line in _bounded(_text(self._file)):
+            for line in _bounded(_text(self._file, self.most)):
                 yield line
                 count += 1
+        except _TooLarge:
+            raise SetupError(
+                f"{self.name} has more than {self.most:,} bytes, unpacked: the most that is read of one file. Divide it."
+            ) from None
         except DAMAGED:
             raise SetupError(
                 f"{self.name} is damaged: its gzip data ends or breaks after line {count:,}. "
@@ -79,14 +85,20 @@ class Opened:
         self._file.close()
 
 
-def opened(path: Path | str, wanted: Format | None = None) -> Opened:
+def opened(path: Path | str, wanted: Format | None = None, *, name: str | None = None, most: int | None = None) -> Opened:
     """Open a file, or stdin for `-`.
+
+    Args:
+        path: where it is.
+        wanted: what its lines are; None: that is found out.
+        name: how it is called; None: by its path.
+        most: bytes that it may have unpacked; None: any number.
 
     Raises:
         SetupError: it isn't there, can't be read, or is no text in UTF-8 by its first bytes.
     """
     standard = str(path) == STDIN
-    name = "stdin" if standard else str(path)
+    name = name or ("stdin" if standard else str(path))
     try:
         file = _spooled(sys.stdin.buffer) if standard else cast("BinaryIO", Path(path).open("rb"))  # noqa: SIM115 - Opened closes it
         if not file.seekable():
@@ -96,7 +108,7 @@ def opened(path: Path | str, wanted: Format | None = None) -> Opened:
         raise SetupError(f"{name} can't be read: {error.strerror}.") from None
     try:
         start = _start(file, name)
-        return Opened(name, _stem(name), file.seek(0, io.SEEK_END), wanted or _format(name, start), file)
+        return Opened(name, stem_of(name), file.seek(0, io.SEEK_END), wanted or _format(name, start), file, most)
     except BaseException:
         file.close()
         raise
@@ -109,29 +121,37 @@ def _spooled(pipe: BinaryIO) -> BinaryIO:
     return cast("BinaryIO", file)
 
 
-def _text(file: BinaryIO) -> BinaryIO:
+class _TooLarge(Exception):
+    """More bytes than may be read."""
+
+
+def _text(file: BinaryIO, most: int | None = None) -> BinaryIO:
     """The file from its beginning, decompressed, without its byte order mark."""
     file.seek(0)
     magic = file.read(len(GZIP))
     file.seek(0)
     plain = gzip.GzipFile(fileobj=file) if magic == GZIP else file
-    text = io.BufferedReader(_Unclosing(plain), BUFFER_BYTES)
+    text = io.BufferedReader(_Unclosing(plain, most), BUFFER_BYTES)
     if text.peek(len(BOM)).startswith(BOM):
         text.read(len(BOM))
     return cast("BinaryIO", text)
 
 
 class _Unclosing(io.RawIOBase):
-    """A reader that leaves its file open: a buffer closes what it wraps when it is forgotten."""
+    """A reader that leaves its file open, and stops at so many bytes: a buffer closes what it wraps when it is forgotten."""
 
-    def __init__(self, inner: BinaryIO | gzip.GzipFile) -> None:
-        self._inner = inner
+    def __init__(self, inner: BinaryIO | gzip.GzipFile, most: int | None) -> None:
+        self._inner, self._most = inner, most
+        self._read = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len()
         piece = self._inner.read(len(buffer))
+        self._read += len(piece)
+        if self._most is not None and self._read > self._most:
+            raise _TooLarge
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -164,7 +184,8 @@ def _start(file: BinaryIO, name: str) -> bytes:
     return start
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """A file's name without folders and known endings."""
     stem = Path(name).name.removesuffix(".gz")
     return Path(stem).stem if Path(stem).suffix.lower() in SUFFIXES else stem
 

@@ -9,7 +9,7 @@ the key or a reference. A field's aliases are the headers it accepts, in order o
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict
 from sqlalchemy import Column, Index, SmallInteger, Table
@@ -127,17 +127,26 @@ class Import:
         return tuple(name for name, field in self.shape.model_fields.items() if field.is_required())
 
 
-def chosen(name: str, modules: Iterable[ModuleType]) -> Import:
-    """The import that the table files declare for a table.
+class Imports(dict[str, Import]):
+    """The imports that table files declare, by the names of their tables."""
 
-    Raises:
-        SetupError: none does; the message lists those that exist.
-    """
-    found = {value.table.name: value for module in modules for value in vars(module).values() if isinstance(value, Import)}
-    if name in found:
-        return found[name]
-    there = f"Files can be imported into: {', '.join(sorted(found))}." if found else "No table declares an import."
-    raise SetupError(f"There is no import into {name!r}. {there}")
+    @classmethod
+    def of(cls, modules: Iterable[ModuleType]) -> Self:
+        """All of some modules."""
+        return cls(
+            (str(value.table.name), value) for module in modules for value in vars(module).values() if isinstance(value, Import)
+        )
+
+    def chosen(self, name: str) -> Import:
+        """The import into a table.
+
+        Raises:
+            SetupError: there is none; the message lists those that exist.
+        """
+        if name in self:
+            return self[name]
+        there = f"Files can be imported into: {', '.join(sorted(self))}." if self else "No table declares an import."
+        raise SetupError(f"There is no import into {name!r}. {there}")
 
 
 def limits(column: Column[Any]) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from service.local import private
 from service.local.held import turn
 from service.local.places import explained, make
+from service.settings import Settings
 
 BYTES = 32
 
@@ -21,6 +22,17 @@ def secret(directory: Path) -> str:
         make(directory)
         with turn(directory / "lock"):
             return _kept(directory / "secret") or _made(directory / "secret")
+
+
+def signing(settings: Settings) -> tuple[bytes, ...]:
+    """The secrets that are set, newest first; else the one of the `shelfmark up` whose database is used.
+
+    Raises:
+        SetupError: none is set, and the database is another one.
+    """
+    if settings.secrets or settings.database_url:
+        return settings.signing()
+    return (secret(settings.directory).encode(),)
 
 
 def _kept(path: Path) -> str | None:

@@ -240,3 +240,14 @@ def test_a_spoilt_env_file(ask: Doctor, unlike_text: Path) -> None:
     code, (found,) = ask()
     assert code == 1
     assert found.startswith(f"{unlike_text.name} can't be read")
+
+
+def test_a_directory_for_files(ask: Doctor, tmp_path: Path) -> None:
+    """It is written to, and read."""
+    (tmp_path / "shared").mkdir()
+    assert ask(SHELFMARK_SPOOL_DIRECTORY=str(tmp_path / "shared")) == (0, [])
+    assert f"uploads, rejects and exports are kept in {tmp_path / 'shared'}" in ask.well
+    assert list((tmp_path / "shared").iterdir()) == []
+    code, bad = ask(SHELFMARK_SPOOL_DIRECTORY=str(tmp_path / "nowhere"))
+    assert code == 1
+    assert ["SHELFMARK_SPOOL_DIRECTORY" in line and "No such file" in line for line in bad] == [True]

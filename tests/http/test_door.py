@@ -13,7 +13,8 @@ from httpx import AsyncClient
 
 from service.app import create_app
 from service.db.bound import Bound
-from service.http.door import LEAST_BYTES_PER_SECOND, Hosts, names_of
+from service.http.door import Hosts, names_of
+from service.http.room import LEAST_BYTES_PER_SECOND
 from service.settings import Settings
 from tests.factories.authors import AuthorFactory
 from tests.fixtures.application import client_of

@@ -20,7 +20,7 @@ from service.http.leaving import NEVER, TICK_SECONDS, Leaving, Watch
 from tests.waiting import until as happened
 
 LONG = 60.0
-GET: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/books"}
+GET: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/books", "state": {}}
 POST: dict[str, Any] = GET | {"method": "POST"}
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 END: Message = {"type": "http.response.body", "body": b"end"}

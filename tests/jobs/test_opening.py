@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,24 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
         opened(tmp_path / "nothing.csv")
     with pytest.raises(SetupError, match="directory"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_no_more_is_unpacked_than_may_be(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    content = b"a,b\n" + b"1,2\n" * 500_000
+    path = written(tmp_path, "books.csv", pack(content))
+    file = opened(path, most=len(content))
+    assert sum(1 for _ in file.lines()) == sum(1 for _ in file.lines()) == 500_001
+    file.close()
+    file = opened(path, most=len(content) - 1)
+    with pytest.raises(SetupError, match=r"books.csv has more than 2,000,003 bytes, unpacked"):
+        list(file.lines())
+    file.close()
+
+
+def test_a_file_may_be_called_otherwise_than_by_its_path(tmp_path: Path) -> None:
+    file = opened(written(tmp_path, "tmp123", b"{}\n"), name="books.csv.gz")
+    assert (file.name, file.stem, file.format) == ("books.csv.gz", "books", "csv")
+    file.close()
+    with pytest.raises(SetupError, match=r"^books.csv is empty"):
+        opened(written(tmp_path, "tmp123", b""), name="books.csv")

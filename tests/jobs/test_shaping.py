@@ -6,19 +6,19 @@ import pytest
 from sqlalchemy import BigInteger, Column, Integer, SmallInteger, Text
 
 from service.errors import SetupError
-from service.jobs.shaping import chosen, limits
+from service.jobs.shaping import Imports, limits
 from tests.jobs import depot
 
 
 def test_an_import_is_found_by_its_table() -> None:
-    assert chosen("depot_things", [depot]) is depot.things
+    assert Imports.of([depot]).chosen("depot_things") is depot.things
 
 
 def test_an_unknown_table_lists_those_that_exist() -> None:
     with pytest.raises(SetupError, match=r"no import into 'shelves'. Files can be imported into: depot_things."):
-        chosen("shelves", [depot])
+        Imports.of([depot]).chosen("shelves")
     with pytest.raises(SetupError, match="No table declares an import"):
-        chosen("shelves", [ModuleType("empty")])
+        Imports.of([ModuleType("empty")]).chosen("shelves")
 
 
 def test_headers_come_in_order_of_preference() -> None:

@@ -14,10 +14,9 @@ from sqlalchemy import make_url
 
 from service import migrations, schema
 from service.app import create_app
-from service.cli.importing import imported
 from service.db.catalogue import RECORD
+from service.jobs.apart import imported
 from service.jobs.importing import Options
-from service.jobs.shaping import chosen
 from service.migrations.sql import statements
 from tests.fixtures.application import client_of
 from tests.fixtures.databases import settings_of
@@ -112,7 +111,7 @@ async def test_the_one_migrates_and_the_other_serves_and_imports(roles: Roles, s
         await _served(client)
         file = tmp_path / "catalogue.csv"
         file.write_text(CATALOGUE)
-        summary = await imported(roles.serve, chosen("books", schema.modules()), str(file), Options())
+        summary = await imported(roles.serve, schema.imports().chosen("books"), str(file), Options())
         assert summary.inserted == 2
         assert len((await client.get("/v1/books?title__iexact=two&sort=id")).json()["data"]) == 1
 
