@@ -80,6 +80,7 @@ class BookStatisticsRead(Schema):
     loans: int
     waiting: int
     counted_at: datetime.datetime
+    created_at: datetime.datetime
 
 
 class Statistics(Repository[BookStatistics]):

@@ -135,8 +135,8 @@ async def test_a_copy_that_nobody_fetched_is_passed_on(database: Bound, run_jobs
         await enqueue(expire_holds)
     assert [ran.outcome for ran in await run_jobs()] == ["done"]
     async with database.reading() as session:
-        holds = dict(tuple(row) for row in await session.execute(select(Hold.id, Hold.status)))
-        states = dict(tuple(row) for row in await session.execute(select(Copy.id, Copy.status)))
+        holds = {hold.id: hold.status for hold in await session.scalars(select(Hold))}
+        states = {copy.id: copy.status for copy in await session.scalars(select(Copy))}
         kinds = (await session.scalars(select(Event.kind).order_by(Event.id))).all()
     assert [holds[hold.id] for hold in lapsed] == ["expired", "expired"]
     assert (holds[ready.id], holds[waiting.id]) == ("ready", "ready")
