@@ -66,11 +66,14 @@ def worker(
     slots: Annotated[
         int | None, typer.Option(min=0, max=500, help="Jobs to run at the same time; 0 only hands them out to other workers.")
     ] = None,
+    attended: Annotated[
+        bool, typer.Option(hidden=True, help="End when standard input does; wait for a database to work on.")
+    ] = False,
 ) -> None:
     """Run jobs: those that are due are handed out, run, and tried again where that helps. Any number of workers may run."""
     from service.cli.working import run
 
-    run(slots)
+    run(slots, attended=attended)
 
 
 @app.command()

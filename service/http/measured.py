@@ -16,6 +16,7 @@ from service.http.draining import Traffic
 from service.http.leaving import Watch
 from service.http.limits import Limits
 from service.http.requests import Requests
+from service.jobs import backlog, relay, slots
 from service.plans.ledger import Ledger
 from service.telemetry.counting import SECONDS, Family, Source, Told
 
@@ -75,7 +76,7 @@ LAG = Family(
     SECONDS,
 )
 SHED_BY_LAG = Family("shelfmark_event_loop_shed_total", "counter", "Requests refused because the event loop was late.")
-PROCESSES = Family("shelfmark_processes", "gauge", "Processes of the service.")
+PROCESSES = Family("shelfmark_processes", "gauge", "Processes of the service, workers among them.")
 PROCESSOR = Family("shelfmark_process_cpu_seconds_total", "counter", "Processor time that the processes used.")
 MEMORY = Family("shelfmark_process_resident_bytes", "gauge", "Memory that the processes have.")
 FAMILIES = (
@@ -83,7 +84,9 @@ FAMILIES = (
     *(RUNNING, STOPPED, STREAMS, LIMITED, ALONE),
     *(REFUSED, *measuring.FAMILIES, *slow.FAMILIES, WITHDRAWN),
     *(PERMITS, BUSY, QUEUED, WAITS, HOLDS, SHED, BROUGHT_BACK, CLOSED, RETRIES),
-    *(LAG, SHED_BY_LAG, PROCESSES, PROCESSOR, MEMORY),
+    *(LAG, SHED_BY_LAG),
+    *(*slots.FAMILIES, *backlog.FAMILIES, *relay.FAMILIES),
+    *(PROCESSES, PROCESSOR, MEMORY),
 )
 PAGE_BYTES = resource.getpagesize()
 MEMORY_OF_THIS = Path("/proc/self/statm")
@@ -100,7 +103,7 @@ def sources(
         database.measures.told,
         database.slow.told,
         lambda: _of_pools(database),
-        _of_process,
+        of_process,
     ]
 
 
@@ -148,7 +151,8 @@ def _within(counts: list[int]) -> list[float]:
     return [sum(counts[: FIRST + 1]), *counts[FIRST + 1 : LAST + 1], sum(counts[LAST + 1 :])]
 
 
-def _of_process() -> Told:
+def of_process() -> Told:
+    """What a process of the service uses: one that serves, or one that runs jobs."""
     yield PROCESSES.name, (), [1]
     yield PROCESSOR.name, (), [time.process_time()]
     if MEMORY_OF_THIS.exists():

@@ -1,15 +1,9 @@
 """F4, the part of the limits: Redis killed or stopped. The API goes on as quickly, limits hold for each process, and come back."""
 
 import asyncio
-import os
-import shutil
-import signal
 import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from httpx import AsyncClient
@@ -19,52 +13,22 @@ from redis.exceptions import RedisError
 from service.app import create_app
 from service.db import Database
 from service.http.slices import GIVE_UP_SECONDS
-from service.local import places, redis
-from service.local.places import Places
 from service.settings import Settings, load
 from tests.factories.authors import AuthorFactory
+from tests.faults import redis
 from tests.faults.figures import Figures, fault
+from tests.faults.redis import OwnRedis
 from tests.fixtures.application import client_of
 
 REQUESTS, AT_ONCE, SECONDS = 1000, 4, 10.0
 FAULTS = ("killed", "stopped")
 
 
-@dataclass
-class OwnRedis:
-    """A Redis that a test may kill and stop."""
-
-    where: Places
-
-    @property
-    def url(self) -> str:
-        """How to reach it."""
-        return f"unix://{self.where.sockets / redis.SOCKET}?db=0"
-
-    def suffer(self, fault: str) -> None:
-        """Be killed, or be stopped."""
-        process_id = int(redis.daemon(self.where).pid_file.read_text())
-        os.kill(process_id, signal.SIGKILL if fault == "killed" else signal.SIGSTOP)
-
-    def recover(self, fault: str) -> None:
-        """Be there again."""
-        if fault == "stopped":
-            os.kill(int(redis.daemon(self.where).pid_file.read_text()), signal.SIGCONT)
-        redis.start(self.where, durable=False)
-
-
 @pytest.fixture
 def own_redis() -> Iterator[OwnRedis]:
     """A Redis of the test's own."""
-    folder = Path(tempfile.mkdtemp(prefix="sm-", dir="/tmp"))  # a short path, for sockets
-    folder.chmod(0o755)
-    directory = folder / ".shelfmark"
-    places.make(directory)
-    made = OwnRedis(places.arrange(directory))
-    redis.start(made.where, durable=False)
-    yield made
-    redis.stop(made.where)
-    shutil.rmtree(folder)
+    with redis.own_redis() as made:
+        yield made
 
 
 @pytest.fixture
