@@ -36,7 +36,9 @@ TESTED_ELSEWHERE = {
     "service/errors.py": "tests/http/test_problems.py",  # as a client meets them
     "service/cli/advising.py": "tests/cli/test_indexes.py",
     "service/cli/standing.py": "tests/cli/test_indexes.py",
+    "service/cli/steering.py": "tests/cli/test_jobs.py",
     "service/cli/suggesting.py": "tests/cli/test_indexes.py",
+    "service/cli/watching.py": "tests/cli/test_jobs.py",
     "service/http/accepted.py": "tests/http/test_importing.py",
     "service/http/callers.py": "tests/http/test_apikeys.py",
     "service/http/route.py": "tests/http/test_idempotency.py",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from service.cli import indexes
+from service.cli import indexes, jobs
 from service.errors import SetupError, ShelfmarkError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 
 app.add_typer(indexes.app, name="indexes")
+app.add_typer(jobs.app, name="jobs")
 keys = typer.Typer(name="keys", help="API keys: make, list, replace and revoke them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys)
 Prefix = Annotated[str, typer.Argument(help="The key's prefix: the part after shelf_.")]

@@ -29,10 +29,12 @@ RUNNING = Family("shelfmark_requests_running", "gauge", "Requests that are being
 STOPPED = Family(
     "shelfmark_requests_stopped_total", "counter", "Requests broken off: at their deadline, or their client had left.", ("reason",)
 )
+STREAMS = Family("shelfmark_streams", "gauge", "Streams of events that are open.")
 LIMITED = Family(
     "shelfmark_limits_refused_total",
     "counter",
-    "Requests refused by a limit: of a key, of an address, of searches, batches and streamed exports in all or for each.",
+    "Requests refused by a limit: of a key, of an address, of searches, batches and streamed exports, or streams of events, in all "
+    "or for each.",
     ("limit",),
 )
 ALONE = Family(
@@ -79,7 +81,7 @@ PROCESSOR = Family("shelfmark_process_cpu_seconds_total", "counter", "Processor 
 MEMORY = Family("shelfmark_process_resident_bytes", "gauge", "Memory that the processes have.")
 FAMILIES = (
     *requests.FAMILIES,
-    *(RUNNING, STOPPED, LIMITED, ALONE),
+    *(RUNNING, STOPPED, STREAMS, LIMITED, ALONE),
     *(REFUSED, *measuring.FAMILIES, *slow.FAMILIES, WITHDRAWN),
     *(PERMITS, BUSY, QUEUED, WAITS, HOLDS, SHED, BROUGHT_BACK, CLOSED, RETRIES),
     *(LAG, SHED_BY_LAG),
@@ -109,6 +111,7 @@ def _of_requests(traffic: Traffic, watch: Watch, limits: Limits) -> Told:
     yield RUNNING.name, (), [traffic.running]
     yield STOPPED.name, ("deadline",), [watch.late]
     yield STOPPED.name, ("left",), [watch.left]
+    yield STREAMS.name, (), [len(limits.streams)]
     for limit, times in limits.refused.items():
         yield LIMITED.name, (limit,), [times]
     yield ALONE.name, (), [float(monotonic() < limits.slices.alone_until)]

@@ -126,7 +126,7 @@ class Reader:
         row = await rows.get(key)
         spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
         if row is None:
-            raise missing(self._table, key)
+            raise missing(self.of.contract.name, key)
         data, version = row
         view = view_of(self.showing.shape, fields or self.showing.members)
         return Answer(data.encode(), NO_HEADERS, self._etags.row(version, view))

@@ -66,7 +66,7 @@ class Routes(APIRouter):
     """The routes of one table. A table file may add its own."""
 
     def __init__(self, table: Table, at: str, *, writable: bool) -> None:
-        super().__init__(prefix=at, tags=[table.of.contract.table], route_class=_route(table))
+        super().__init__(prefix=at, tags=[table.of.contract.name], route_class=_route(table))
         self.table = table
         self.writable = writable
         self._undecided = True
@@ -137,7 +137,7 @@ def serve(
     showing = Showing.of(repository.model, read, include or {})
     table = Table(repository, surface(repository.model).of(visible), showing, confining, demands)
     router = Routes(table, at, writable=write is not None)
-    _reads(router, table)
+    reads(router, table)
     for form in get_args(Format):
         _exports(router, table, form)
     if write:
@@ -156,12 +156,13 @@ def _route(table: Table) -> type[Route]:
     class Of(Route):
         """A route of the table."""
 
-    Of.table, Of.rows = table.of.contract.table, frozenset(table.confining.columns)
+    Of.table, Of.rows, Of.own = table.of.contract.name, frozenset(table.confining.columns), table.confining.own
     return Of
 
 
-def _reads(router: APIRouter, table: Table) -> None:
-    name = table.of.contract.table
+def reads(router: APIRouter, table: Table) -> None:
+    """Add what reads a table: its contract, its list, a row. The express lane isn't for tables of which each key sees its own."""
+    name = table.of.contract.name
 
     @router.get(":contract", summary=f"What {name} answers", response_model=openapi.Contract, name=f"{name}_contract")
     @needs(DOCS)
@@ -183,7 +184,8 @@ def _reads(router: APIRouter, table: Table) -> None:
     async def page(request: Request) -> Response:
         return await table.page(request)
 
-    setattr(page, LANED, table)
+    if not table.confining.own:
+        setattr(page, LANED, table)
 
     @router.get(
         table.path,
@@ -198,7 +200,8 @@ def _reads(router: APIRouter, table: Table) -> None:
         """Get a row by its primary key."""
         return await table.single(request)
 
-    setattr(single, LANED, table)
+    if not table.confining.own:
+        setattr(single, LANED, table)
 
 
 def _exports(router: APIRouter, table: Table, form: Format) -> None:
@@ -222,7 +225,7 @@ def _exports(router: APIRouter, table: Table, form: Format) -> None:
 
 
 def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
-    name = table.of.contract.table
+    name = table.of.contract.name
     batch = create_model(f"{write.__name__}Batch", __base__=Schema, data=(list[write], ...))  # type: ignore[valid-type]
     change = partial(write)
 
@@ -271,7 +274,7 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
 
 
 def _deletes(router: APIRouter, table: Table) -> None:
-    name = table.of.contract.table
+    name = table.of.contract.name
 
     @router.delete(
         table.path,
