@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from service import schema, settings
+from service.cache.caching import Cache
 from service.contract.cursor import Signer
 from service.db import Database
 from service.db.budget import offered, refuse_excess
@@ -48,7 +49,18 @@ if TYPE_CHECKING:
 
 PREFIX = "/v1"
 DESCRIPTION = "An index is a question the API answers. What no index serves is refused, with the line that would serve it."
-SHARED_HEADERS = ("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-Id")
+SHARED_HEADERS = (
+    "Age",
+    "ETag",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "X-Cache",
+    "X-Request-Id",
+)
 READ_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Server-Timing")
 UNWIND_SECONDS = 1.0
 NO_SPANS_OF_THE_FRAMEWORK: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
@@ -93,8 +105,11 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         held,
         Signer(loaded.signing(), loaded.cursor_seconds),
         _redis(loaded),
+        Cache.of(loaded, redis_url(loaded), schema.kept(loaded.cache_seconds_most)),
         {kind: settings.section(kind) for kind in schema.sections()},
     )
+    if app.state.service.cache:
+        held.caches = app.state.service.cache.dropping
     app.state.owned = database is None
     problems.install(app)
     pages.install(app)
@@ -149,6 +164,7 @@ def _metrics(state: State) -> metrics.Metrics:
         watch=state.watch,
         limits=state.limits,
         ledger=service.ledger,
+        cache=service.cache,
     )
     return metrics.Metrics(counting, service.settings.metrics_directory)
 
@@ -214,6 +230,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             service.database.slow.kept(service.database),
             _kept(app),
             app.state.keyring.kept(),
+            service.cache.running(service.database) if service.cache else nullcontext(),
             app.state.metrics.kept(),
         ):
             yield

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from sqlalchemy import MetaData, Table
 
 from service import tables
-from service.db import Model, answers, feed, keys, outbox, slow, table_of
+from service.cache.keys import Kept
+from service.db import Model, answers, drops, feed, keys, outbox, slow, table_of
 from service.errors import SetupError
 from service.http.serve import Routes
 from service.jobs import files, pruning, scheduling, slots, uploads
@@ -28,7 +29,7 @@ T = TypeVar("T")
 Sample = Callable[[int, datetime.date], Iterable[str]]
 """The statements that fill a table with invented rows, for a size and for the day on which they are seen."""
 OWN: tuple[Table, ...] = (
-    *(REFUSALS, answers.answers, keys.KEYS, outbox.outbox, feed.consumers, slow.QUESTIONS),
+    *(REFUSALS, answers.answers, drops.drops, keys.KEYS, outbox.outbox, feed.consumers, slow.QUESTIONS),
     *(table_of(JobRow), scheduling.schedules, slots.workers, files.FILES, files.CHUNKS),
 )
 """Tables of the service itself, declared where they are used: migrated with the others, and not served as tables."""
@@ -66,6 +67,12 @@ def routers() -> list[Routes]:
 def served() -> list[str]:
     """The names of the tables that are served."""
     return [router.table.of.contract.table for router in routers()]
+
+
+def kept(seconds_most: float) -> dict[str, Kept]:
+    """Table -> what is kept of its answers, of those that say `cached=`; none for longer than so many seconds."""
+    found = [router.table for router in routers()]
+    return {one.of.contract.table: Kept.of(one.of, min(one.cached, seconds_most)) for one in found if one.cached}
 
 
 def samples() -> dict[str, Sample]:

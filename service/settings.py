@@ -187,6 +187,13 @@ class Settings(Section):
     migration_lock_seconds: float = Field(300.0, gt=0, le=86_400)
     """Seconds for which a migration that doesn't get a lock is tried again."""
 
+    cache: bool = True
+    """Whether answers of tables that say `cached=` are kept in Redis. It must be the same for every process."""
+    cache_seconds_most: float = Field(3600.0, ge=1, le=86_400)
+    """Seconds for which any answer is kept at the most, whatever its table says."""
+    cache_timeout_ms: int = Field(50, ge=5, le=1000)
+    """Milliseconds that Redis may take to answer the cache. One that takes longer is left alone for a moment."""
+
     page_size: int = Field(50, ge=1, le=1000)
     """Rows of a page when the client doesn't say `limit`."""
     page_size_most: int = Field(200, ge=1, le=1000)

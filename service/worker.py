@@ -1,4 +1,4 @@
-"""The worker, put together: jobs, their slots, the relay, and arq, which wakes it.
+"""The worker, put together: jobs, their slots, the relay, the cache that its writes have forgotten, and arq, which wakes it.
 
 `shelfmark worker` runs it, and begins arq anew whenever Redis comes back. `arq service.worker.WorkerSettings` works as well, as
 arq's users expect; then arq ends with the first error of Redis, and whatever supervises it has to start it again.
@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from service import schema, settings
 from service.background import beside, ended
+from service.cache.caching import Cache
 from service.db import Database, feed
 from service.db.budget import offered, refuse_excess, sizes
 from service.db.catalogue import Catalogue
@@ -69,6 +70,8 @@ class Working:
         self.settings, self.queue_name = loaded, queue_name
         self.database = Database.connect(database_url(loaded), loaded)
         self.database.catalogue = Catalogue(schema.models())
+        self.cache = Cache.of(loaded, redis_url(loaded), schema.kept(loaded.cache_seconds_most))
+        self.database.caches = self.cache.dropping if self.cache else None
         self.jobs: Mapping[str, Job[Any]] = schema.jobs()
         things = things_of(self.database, loaded, {kind: settings.section(kind) for kind in schema.sections()})
         self.slots = Slots(self.database, self.jobs, room(loaded) if slots is None else slots, things)
@@ -94,6 +97,8 @@ class Working:
             await until_then.enter_async_context(self.database.kept(self._budgeted))
             await until_then.enter_async_context(self.database.outbox.nudge.kept(self.database))
             await until_then.enter_async_context(self.database.catalogue.watching(self.database))
+            if self.cache:
+                await until_then.enter_async_context(self.cache.running(self.database))
             await until_then.enter_async_context(beside(self.relay.run(), "relay"))
             await until_then.enter_async_context(self.slots.kept(self.settings.job_grace_seconds))
             yield

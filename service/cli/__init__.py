@@ -28,6 +28,10 @@ app.add_typer(indexes.app, name="indexes")
 app.add_typer(jobs.app, name="jobs")
 keys = typer.Typer(name="keys", help="API keys: make, list, replace and revoke them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys)
+cache = typer.Typer(
+    name="cache", help="What is kept in Redis: look, or have it forgotten.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(cache)
 Prefix = Annotated[str, typer.Argument(help="The key's prefix: the part after shelf_.")]
 
 
@@ -176,6 +180,22 @@ def doctor() -> None:
     from service.cli.doctor import run
 
     run()
+
+
+@cache.command("stats")
+def cache_stats(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show how much is kept of the database's answers, and whether it is believed."""
+    from service.cli.caching import stats
+
+    stats(as_json=as_json)
+
+
+@cache.command("drop")
+def cache_drop(table: Annotated[str, typer.Argument(help="The table, for example books.")]) -> None:
+    """Have all forgotten that is kept of a table, as after changing it by hand."""
+    from service.cli.caching import drop
+
+    drop(table)
 
 
 @keys.command("create")

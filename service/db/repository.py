@@ -22,7 +22,7 @@ from service.db.estimate import estimated
 from service.db.faults import problem
 from service.db.measuring import Measured
 from service.db.model import Model, table_of
-from service.db.outbox import Note
+from service.db.noticing import TOLD
 from service.db.searching import FOUND, SEARCH_MOST, TOO_MANY, TOO_SLOW
 from service.db.session import Database, once_more
 from service.db.statements import Asked, upserted
@@ -200,10 +200,11 @@ class Repository(Generic[M]):
             return await self.get(key)
         async with self.database.writing() as unit:
             self.rides(self._key)
-            statement = update(self._model).where(self._primary == key).values(**values).returning(self._model)
-            row = self._found(await unit.session.scalar(statement, execution_options=ANEW), key)
-            unit.note("changed", [row])
-            return row
+            old, more = unit.noticed.before(self.surface, same := self._primary == key)
+            statement = update(self._model).where(same, *more).values(**values).returning(self._model, *old)
+            row, *was = self._found((await unit.session.execute(statement, execution_options=ANEW | TOLD)).first(), key)
+            unit.note("changed", [row], was)
+            return cast("M", row)
 
     @once_more
     async def delete(self, key: Any) -> None:
@@ -216,9 +217,9 @@ class Repository(Generic[M]):
         async with self.database.writing() as unit:
             self.rides(self._key)
             self.database.catalogue.need_to_delete(self.model)
-            gone = await unit.session.scalar(delete(self.model).where(self._primary == key).returning(self._primary))
-            self._found(gone, key)
-            unit.notes.append(Note(table_of(self.model).name, key, "deleted"))
+            gone = delete(self.model).where(self._primary == key).returning(self._primary, *unit.noticed.gone(self.surface))
+            _, *was = self._found((await unit.session.execute(gone, execution_options=TOLD)).first(), key)
+            unit.note_gone(table_of(self.model).name, key, was)
 
     @once_more
     async def batch(self, rows: Sequence[Mapping[str, Any]]) -> list[M]:
@@ -233,7 +234,7 @@ class Repository(Generic[M]):
             try:
                 async with unit.session.begin_nested():
                     statement = insert(self._model).returning(self._model, sort_by_parameter_order=True)
-                    made = list(await unit.session.scalars(statement, [dict(row) for row in rows]))
+                    made = list(await unit.session.scalars(statement, [dict(row) for row in rows], execution_options=TOLD))
                 unit.note("created", made)
             except DBAPIError as error:
                 found = problem(error)
@@ -252,10 +253,9 @@ class Repository(Generic[M]):
         """
         if not rows:
             return []
-        upsert = upserted(self.model, rows, on).returning(self._model)
         async with self.database.writing() as unit:
             self.rides(on)
-            made = list(await unit.session.scalars(upsert, execution_options=ANEW))
+            made = list(await unit.session.scalars(upserted(self.model, rows, on).returning(self._model), execution_options=ANEW))
             unit.note("changed", made)
             return made
 
@@ -346,5 +346,5 @@ class Repository(Generic[M]):
         return None
 
     async def _inserted(self, unit: Unit, values: Mapping[str, Any]) -> M:
-        row = await unit.session.scalar(insert(self._model).values(**values).returning(self._model))
+        row = await unit.session.scalar(insert(self._model).values(**values).returning(self._model), execution_options=TOLD)
         return cast("M", row)

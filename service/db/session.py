@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from service.db.catalogue import Catalogue
 from service.db.deadline import stand_firm
+from service.db.drops import Caches
 from service.db.engine import aside_engine, reading_engine, writing_engine
 from service.db.faults import FAULTS, UNKNOWN, as_problems, collided, gone, is_told, problem
 from service.db.keeping import Check, Keeper
@@ -46,6 +47,7 @@ class Database:
         writes: those that write.
         again: how many reads were asked twice, and how many writes.
         outbox: who wants to be told of writes.
+        caches: who must forget what was written; nobody, unless an application keeps something.
         measures: what the questions took, by path.
         slow: those that took too long; nobody's, unless an application sets how long that is.
         catalogue: what the database has of the indexes that are needed; one that needs none, unless an application watches.
@@ -71,6 +73,7 @@ class Database:
         self.after_commit: list[Hook] = []
         self.again = {"reads": 0, "writes": 0}
         self.outbox = Outbox()
+        self.caches: Caches | None = None
         self.measures, self.slow = Measures(), SlowQuestions()
         self._oldest = oldest_seconds
         self._keeper: Keeper | None = None
@@ -243,7 +246,7 @@ class Database:
             return
         with as_problems():
             async with self._writer() as session:
-                unit = Unit(session, self.outbox)
+                unit = Unit(session, self.outbox, self.caches)
                 token, known = self._unit.set(unit), CURRENT.set(unit)
                 try:
                     yield unit

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import structlog
-from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db.deadline import stand_firm
+from service.db.drops import Caches
 from service.db.faults import UNKNOWN, is_told
 from service.db.model import Model
+from service.db.noticing import Noticed, key_of
 from service.db.outbox import Note, Outbox, What
 from service.errors import Unavailable
 
@@ -38,19 +40,36 @@ class Unit:
         session: SQLAlchemy's session, for what repositories don't offer.
         notes: what the outbox will say of it: one statement at its end, if anybody wants to know.
         told: whether the outbox says anything of it, so that whoever hands that on is to be woken.
+        noticed: what caches must forget once it stands.
     """
 
-    def __init__(self, session: AsyncSession, outbox: Outbox) -> None:
+    def __init__(self, session: AsyncSession, outbox: Outbox, caches: Caches | None = None) -> None:
         self.session, self._outbox = session, outbox
         self.notes: list[Note] = []
+        self.noticed = Noticed(session, caches)
         self.task = asyncio.current_task()
         self.open, self.told = True, False
         self._before: list[Hook] = []
         self._after: list[Hook] = []
 
-    def note(self, what: What, rows: Sequence[Model]) -> None:
-        """Have the outbox tell of rows."""
-        self.notes += [Note(row.__tablename__, inspect(row).mapper.primary_key_from_instance(row)[0], what) for row in rows]
+    def note(self, what: What, rows: Sequence[Model], old: Sequence[Any] | None = None) -> None:
+        """Have the outbox tell of rows, and caches forget them.
+
+        Args:
+            what: happened to them.
+            rows: as they are now.
+            old: of one row that was changed: what `noticed.before` gave.
+        """
+        self.notes += [Note(row.__tablename__, key_of(row), what) for row in rows]
+        if what == "created":
+            self.noticed.created(rows)
+        elif old is not None:
+            self.noticed.changed(rows[0].__tablename__, key_of(rows[0]), old, rows[0])
+
+    def note_gone(self, table: str, key: Any, old: Sequence[Any]) -> None:
+        """Have the outbox tell of a row that was deleted, and caches forget it: `old` is what `noticed.gone` gave."""
+        self.notes.append(Note(table, key, "deleted"))
+        self.noticed.changed(table, key, old, None)
 
     def before_commit(self, hook: Hook) -> None:
         """Run something as the last part of the transaction; what it raises rolls everything back."""
@@ -71,6 +90,7 @@ class Unit:
         await self.session.flush()
         if await self._outbox.write(self.session, self.notes):
             self.told = True
+        await self.noticed.note()
         stand_firm()
         if attempt:
             attempt.committing = True
@@ -84,7 +104,8 @@ class Unit:
             raise
 
     async def tell(self, hooks: list[Hook]) -> None:
-        """Run this unit's hooks, and those given, once it stands."""
+        """Have caches forget what it changed, and run this unit's hooks, and those given, once it stands."""
+        await self.noticed.forget()
         if self.told:
             self._outbox.nudge()
         for hook in (*self._after, *hooks):

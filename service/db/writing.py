@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import CTE
 
 from service.db.answers import answering, unanswered
+from service.db.drops import after, before, noting
 from service.db.outbox import What, noted
 from service.db.reading import Compiled, compiled
 from service.db.rendering import row
@@ -34,7 +35,9 @@ from service.db.surface import Surface
 from service.db.version import VERSION, columns_of, one_version
 
 Statement = Insert | Update | Delete
-Make = Callable[[tuple[str, ...]], Statement | None]
+Drops = tuple[str, ...] | None
+"""The columns whose values caches must be told of, old and new; None: nobody keeps copies of the table."""
+Make = Callable[[tuple[str, ...], Drops], Statement | None]
 KEY = "__key"
 """The name of the primary key of the row that is changed or deleted: no column's."""
 
@@ -50,72 +53,84 @@ class Writing:
 
     def __init__(self, of: Surface, columns: tuple[str, ...], dialect: Dialect) -> None:
         self._of, self._columns, self._dialect = of, columns, dialect
-        self._made: dict[tuple[str, bool, tuple[str, ...]], Compiled | None] = {}
+        self._made: dict[tuple[str, bool, tuple[str, ...], Drops], Compiled | None] = {}
         self._version = [column.label(name) for column, name in zip(columns_of(of.model), VERSION, strict=True)]
 
-    def create(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
-        """An INSERT that gives `key`, `data`, the row as JSON, and its `VERSION`; None where it can't be one statement."""
-        return self._statement("created", note, names, self._insert)
+    def create(self, names: tuple[str, ...], *, note: bool, drops: Drops = None) -> Compiled | None:
+        """An INSERT that gives `key`, `data`, the row as JSON, its `VERSION`, and what caches must know: the new values.
 
-    def create_once(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
+        Args:
+            names: of the values that it takes.
+            note: whether the outbox is to tell of it.
+            drops: what caches must know: these columns of the new row. It leaves a note for them, too: see `drops.py`.
+        """
+        return self._statement("created", note, names, drops, self._insert)
+
+    def create_once(self, names: tuple[str, ...], *, note: bool, drops: Drops = None) -> Compiled | None:
         """The same, which also keeps its answer: see `answers.Once.values`.
 
         It gives nothing where the answer is kept already, and fails where that was done meanwhile.
         """
-        shape = ("once", note, names)
+        shape = ("once", note, names, drops)
         if shape not in self._made:
-            self._made[shape] = self._once(names, note=note)
+            self._made[shape] = self._once(names, note=note, drops=drops)
         return self._made[shape]
 
-    def _once(self, names: tuple[str, ...], *, note: bool) -> Compiled | None:
-        made = self._insert(names)
+    def _once(self, names: tuple[str, ...], *, note: bool, drops: Drops) -> Compiled | None:
+        made = self._insert(names, drops)
         if made is None or not names or self._prepares(made) or not isinstance(self._primary.type, Integer | Uuid):
             return None
         values = self._values(names)
         once = select(*(values[name] for name in names)).where(unanswered())
         data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
         assert data is not None  # noqa: S101  # or nothing had been made of it above
-        written = insert(self._of.model).from_select(names, once).returning(*self._told(data))
-        return self._compiled(written, "created", note, answering)
+        written = insert(self._of.model).from_select(names, once).returning(*self._told(data, drops))
+        return self._compiled(written, "created", note, drops, answering)
 
-    def change(self, names: tuple[str, ...], *, note: bool, match: bool = False) -> Compiled | None:
-        """An UPDATE of the row whose key is bound as `KEY`, that gives `key` and the row's new `VERSION`.
+    def change(self, names: tuple[str, ...], *, note: bool, match: bool = False, drops: Drops = None) -> Compiled | None:
+        """An UPDATE of the row whose key is bound as `KEY`: `key`, the row's new `VERSION`, for caches the old values, then new.
 
         Args:
             names: what is changed.
             note: for the outbox.
             match: only if it is of the version that is bound as `version.NUMBER` and `version.CHANGED_AT`.
+            drops: for caches.
         """
-        return self._statement("changed", note, names, partial(self._update, match), match)
+        return self._statement("changed", note, names, drops, partial(self._update, match), match)
 
-    def delete(self, *, note: bool, match: bool = False) -> Compiled | None:
-        """A DELETE of the row whose key is bound as `KEY`, that gives `key` and the row's last `VERSION`; `match` as to change."""
-        return self._statement("deleted", note, (), partial(self._delete, match), match)
+    def delete(self, *, note: bool, match: bool = False, drops: Drops = None) -> Compiled | None:
+        """A DELETE of the row whose key is bound as `KEY`: `key`, the row's last `VERSION`, for caches the old values."""
+        return self._statement("deleted", note, (), drops, partial(self._delete, match), match)
 
-    def _statement(self, what: What, note: bool, names: tuple[str, ...], make: Make, match: bool = False) -> Compiled | None:
-        shape = (f"{what} {match}", note, names)
+    def _statement(  # noqa: PLR0917  # what tells one statement from another
+        self, what: What, note: bool, names: tuple[str, ...], drops: Drops, make: Make, match: bool = False
+    ) -> Compiled | None:
+        shape = (f"{what} {match}", note, names, drops)
         if shape not in self._made:
-            statement = make(names)
+            statement = make(names, drops)
             possible = statement is not None and not self._prepares(statement)
-            self._made[shape] = self._compiled(statement, what, note) if statement is not None and possible else None
+            self._made[shape] = self._compiled(statement, what, note, drops) if statement is not None and possible else None
         return self._made[shape]
 
-    def _insert(self, names: tuple[str, ...]) -> Statement | None:
+    def _insert(self, names: tuple[str, ...], drops: Drops) -> Statement | None:
         data = row({name: self._of.expressions[name] for name in self._columns}, self._of.contract.nullable)
         if data is None:
             return None
         made = insert(self._of.model).values(self._values(names)) if names else insert(self._of.model)
-        return made.returning(*self._told(data))
+        return made.returning(*self._told(data, drops))
 
-    def _told(self, data: ColumnElement[str]) -> list[Any]:
-        return [self._primary.label("key"), data.label("data"), *self._version]
+    def _told(self, data: ColumnElement[str], drops: Drops) -> list[Any]:
+        return [self._primary.label("key"), data.label("data"), *self._version, *after(self._of, drops or ())]
 
-    def _update(self, match: bool, names: tuple[str, ...]) -> Statement:
-        found = update(self._of.model).where(*self._where(match)).values(self._values(names))
-        return found.returning(self._primary.label("key"), *self._version)
+    def _update(self, match: bool, names: tuple[str, ...], drops: Drops) -> Statement:
+        where = self._where(match)
+        old, more = before(self._of, drops, where[0], self._dialect) if drops else ([], [])
+        found = update(self._of.model).where(*where, *more).values(self._values(names))
+        return found.returning(self._primary.label("key"), *self._version, *old, *after(self._of, drops or ()))
 
-    def _delete(self, match: bool, _: tuple[str, ...]) -> Statement:
-        return delete(self._of.model).where(*self._where(match)).returning(self._primary.label("key"), *self._version)
+    def _delete(self, match: bool, _: tuple[str, ...], drops: Drops) -> Statement:
+        found = delete(self._of.model).where(*self._where(match))
+        return found.returning(self._primary.label("key"), *self._version, *after(self._of, drops or ()))
 
     def _where(self, match: bool) -> list[ColumnElement[bool]]:
         return [self._primary == self._key(), *(one_version(self._of.model) if match else [])]
@@ -135,10 +150,13 @@ class Writing:
         made: Any = statement.compile(dialect=self._dialect)
         return bool(made.insert_prefetch or made.update_prefetch)
 
-    def _compiled(self, statement: Statement, what: What, note: bool, more: Callable[[CTE], list[CTE]] | None = None) -> Compiled:
-        if not note and more is None:
+    def _compiled(
+        self, statement: Statement, what: What, note: bool, drops: Drops, more: Callable[[CTE], list[CTE]] | None = None
+    ) -> Compiled:
+        if not note and drops is None and more is None:
             return compiled(statement, self._dialect)
-        written = statement.cte("written")
-        parts = [*([noted(written, self._of.contract.table, what)] if note else []), *(more(written) if more else [])]
-        whole: Select[Any] = select(*written.c).add_cte(*parts)
+        written, table = statement.cte("written"), self._of.contract.table
+        parts = [noted(written, table, what)] if note else []
+        parts += [noting(written, table)] if drops is not None else []
+        whole: Select[Any] = select(*written.c).add_cte(*parts, *(more(written) if more else []))
         return compiled(whole, self._dialect)

@@ -48,6 +48,7 @@ class Form:
         columns: the names that are shown.
         limit: rows of a page.
         pages: which keys of the row before are NULL -> the statement of a page after it; none for a first page.
+        seeds: a statement -> what its pages have in common, where they are kept: a hash.
     """
 
     choice: Choice
@@ -57,6 +58,7 @@ class Form:
     slots: tuple[Slot, ...]
     among_most: int
     pages: dict[tuple[bool, ...], Compiled] = field(default_factory=dict)
+    seeds: dict[str, bytes] = field(default_factory=dict)
 
     def question(self, parameters: Parameters) -> Question:
         """The question that these parameters ask.

@@ -6,9 +6,12 @@ families with names, labels and units.
 
 import resource
 import time
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
+from service.cache import counting as cached
+from service.cache.caching import Cache
 from service.db import Database, measuring, slow
 from service.db.gate import BOUNDS, Gate
 from service.http import requests
@@ -84,6 +87,7 @@ FAMILIES = (
     *(RUNNING, STOPPED, STREAMS, LIMITED, ALONE),
     *(REFUSED, *measuring.FAMILIES, *slow.FAMILIES, WITHDRAWN),
     *(PERMITS, BUSY, QUEUED, WAITS, HOLDS, SHED, BROUGHT_BACK, CLOSED, RETRIES),
+    *cached.FAMILIES,
     *(LAG, SHED_BY_LAG),
     *(*slots.FAMILIES, *backlog.FAMILIES, *relay.FAMILIES),
     *(PROCESSES, PROCESSOR, MEMORY),
@@ -93,7 +97,14 @@ MEMORY_OF_THIS = Path("/proc/self/statm")
 
 
 def sources(
-    database: Database, *, counted: Requests, traffic: Traffic, watch: Watch, limits: Limits, ledger: Ledger
+    database: Database,
+    *,
+    counted: Requests,
+    traffic: Traffic,
+    watch: Watch,
+    limits: Limits,
+    ledger: Ledger,
+    cache: Cache | None = None,
 ) -> list[Source]:
     """Whoever counts in one process."""
     return [
@@ -103,6 +114,7 @@ def sources(
         database.measures.told,
         database.slow.told,
         lambda: _of_pools(database),
+        *([partial(cached.told, cache)] if cache else []),
         of_process,
     ]
 

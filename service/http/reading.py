@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
+from service.cache.caching import Cache
+from service.cache.entries import Held
+from service.cache.store import HIT, MISS, PASS
 from service.contract.choose import Choice, choose
 from service.contract.cursor import Signer
 from service.contract.question import Question
@@ -36,7 +40,10 @@ from service.telemetry.timing import spent
 
 FORMS_MOST = 1000
 """Shapes of questions that are remembered for each table; the oldest makes room."""
+SEED_BYTES = 16
 NO_HEADERS: Mapping[str, str] = {}
+NOT_KEPT: Mapping[str, Mapping[str, str]] = {how: {"X-Cache": how} for how in (MISS, PASS)}
+ABSENT = Held(None)
 Row = tuple[str, Version]
 """A row as JSON, and its version."""
 CURSOR_PERIODS = 24
@@ -60,10 +67,19 @@ class Reader:
         rows: the members wanted -> point reads that are coalesced.
     """
 
-    def __init__(
-        self, of: Surface, showing: Showing, database: Database, signer: Signer, settings: Settings, *, etags: Etags
+    def __init__(  # what one application has
+        self,
+        of: Surface,
+        showing: Showing,
+        database: Database,
+        signer: Signer,
+        settings: Settings,
+        *,
+        etags: Etags,
+        cache: Cache | None = None,
     ) -> None:
         self.of, self.showing, self.database = of, showing, database
+        self._cache, self._kept = cache, cache.tables.get(of.contract.table) if cache else None
         self.missing = lacking(of, showing)
         self.rows: dict[tuple[str, ...] | None, Coalescing[Any, Row]] = {}
         self._signer, self._settings, self._etags = signer, settings, etags
@@ -74,6 +90,7 @@ class Reader:
         self._deciding = deciding(of)
         self._forms: dict[Shape, Form | None] = {}
         self._members: dict[bytes, tuple[str, ...] | None] = {b"": None}
+        self._seeds: dict[tuple[str, ...] | None, bytes] = {}
 
     async def page(self, path: str, query: bytes) -> Answer | None:
         """A page of a list.
@@ -121,15 +138,22 @@ class Reader:
             fields = self._members[query] if query in self._members else self._fields(query)
         except (LookupError, ValueError):
             return None
-        rows = self.rows.get(fields) or self._rows(fields)
-        began = perf_counter()
-        row = await rows.get(key)
-        spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
-        if row is None:
+        rows, view = self.rows.get(fields) or self._rows(fields), view_of(self.showing.shape, fields or self.showing.members)
+
+        async def load() -> Held:
+            began = perf_counter()
+            row = await rows.get(key)
+            spent(HELD, perf_counter() - began)  # in another task, which knows nothing of this request
+            return ABSENT if row is None else Held(row[0].encode(), self._etags.row(row[1], view))
+
+        if self._cache and self._kept:
+            held, how = await self._cache.row(self._kept, self._seeds[fields], key, load)
+            headers = told(held, how)
+        else:
+            held, headers = await load(), NO_HEADERS
+        if held.body is None:
             raise missing(self.of.contract.name, key)
-        data, version = row
-        view = view_of(self.showing.shape, fields or self.showing.members)
-        return Answer(data.encode(), NO_HEADERS, self._etags.row(version, view))
+        return Answer(held.body, headers, held.etag)
 
     async def _page(self, form: Form, question: Question, cursor: str | None, path: str, query: bytes) -> Answer:
         choice, bound, last = form.choice, None, None
@@ -140,15 +164,32 @@ class Reader:
         given = partial(statement.arguments, values(question, last))
         ready = partial(self.database.catalogue.check, self._table, choice.path.name)
         took = partial(self._took, question, choice.path.name, statement.sql)
-        (record,) = await self.database.fetch(statement.sql, given, ready, took)
-        data = record[0] or ""
-        if record[1] <= form.limit or choice.kind != "list":
-            body = b'{"data":[%b],"next":null}' % data.encode()
-            return Answer(body, NO_HEADERS, of_list(body))
-        bound = bound or fingerprint(self.of, question, choice.order)
-        following = sealed(self._signer, self.of, choice, bound, statement.result(record)[2:])
-        body = b'{"data":[%b],"next":"%b"}' % (data.encode(), following.encode())
-        return Answer(body, link(path, query, following), of_list(body))
+
+        async def load() -> Held:
+            (record,) = await self.database.fetch(statement.sql, given, ready, took)
+            data, following = (record[0] or "").encode(), b""
+            body = b'{"data":[%b],"next":null}' % data
+            if record[1] > form.limit and choice.kind == "list":
+                sealing = bound or fingerprint(self.of, question, choice.order)
+                following = sealed(self._signer, self.of, choice, sealing, statement.result(record)[2:]).encode()
+                body = b'{"data":[%b],"next":"%b"}' % (data, following)
+            return Held(body, of_list(body), following)
+
+        headers = NO_HEADERS
+        if self._cache and self._kept:
+            seed = form.seeds.get(statement.sql) or self._seed(form, question, statement)
+            held, how = await self._cache.page(self._kept, seed, (question, choice), given(), load)
+            headers = told(held, how)
+        else:
+            held = await load()
+        if held.cursor:
+            headers = {**link(path, query, held.cursor.decode()), **headers}
+        return Answer(held.body or b"", headers, held.etag)
+
+    def _seed(self, form: Form, question: Question, statement: Compiled) -> bytes:
+        """What pages have in common that are one statement's, in one order, with cursors for the same filters."""
+        common = repr((statement.sql, form.choice.order, sorted(question.equals), form.limit)).encode()
+        return form.seeds.setdefault(statement.sql, blake2b(common, digest_size=SEED_BYTES).digest())
 
     def _took(self, question: Question, path: str, sql: str, seconds: float, given: Sequence[Any]) -> None:
         """Count what a question took in the database, and note it if that was too long."""
@@ -210,6 +251,8 @@ class Reader:
 
     def _rows(self, fields: tuple[str, ...] | None) -> Coalescing[Any, Row]:
         statement = compiled(_some(rows_as_json(self.of, fields or self.showing.members)), self._dialect)
+        common = statement.sql.encode() + view_of(self.showing.shape, fields or self.showing.members)
+        kept(self._seeds, fields, blake2b(common, digest_size=SEED_BYTES).digest())
         name = self.of.primary + AMONG
         ready = partial(self.database.catalogue.check, self._table, self._by_key.path.name if self._by_key else "")
         give, path = statement.gives[0], self._by_key.path.name if self._by_key else ""
@@ -268,6 +311,11 @@ def link(path: str, query: bytes, cursor: str) -> dict[str, str]:
     """
     others = [part for part in query.decode("ascii").split("&") if part and unquote(part.partition("=")[0]) != CURSOR]
     return {"Link": f'<{path}?{"&".join([*others, f"{CURSOR}={cursor}"])}>; rel="next"'}
+
+
+def told(held: Held, how: str) -> Mapping[str, str]:
+    """The headers that say whether an answer was kept, and for how long."""
+    return {"X-Cache": how, "Age": str(held.age)} if how == HIT else NOT_KEPT[how]
 
 
 def kept(held: dict[Any, Any], key: Any, value: Any) -> None:

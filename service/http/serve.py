@@ -115,6 +115,7 @@ def serve(
     include: Mapping[str, type[Schema]] | None = None,
     within: str | Mapping[str, str] | None = None,
     demands: Demanded | None = None,
+    cached: float | None = None,
 ) -> Routes:
     """The routes of a table.
 
@@ -128,6 +129,7 @@ def serve(
             confined by anything else can't be used here.
         demands: `"If-Match"`: who changes or deletes a row has to say which state of it is meant. Acts of a table file's own say so
             by `router.wanted`.
+        cached: for how many seconds answers may be kept in Redis; a write has those forgotten that it changes. None: not at all.
 
     Raises:
         SetupError: a relation is none, no index leads to the rows of a confined key, or the model can't be served.
@@ -135,7 +137,7 @@ def serve(
     visible = frozenset(read.model_fields)
     confining = DECLARED[repository.model] = Confining.by(repository.model, within, visible)
     showing = Showing.of(repository.model, read, include or {})
-    table = Table(repository, surface(repository.model).of(visible), showing, confining, demands)
+    table = Table(repository, surface(repository.model).of(visible), showing, confining, demands, cached)
     router = Routes(table, at, writable=write is not None)
     reads(router, table)
     for form in get_args(Format):

@@ -40,13 +40,18 @@ TAKES = "__takes__"
 
 @dataclass(frozen=True)
 class Table:
-    """One served table: what its routes share."""
+    """One served table: what its routes share.
+
+    Attributes:
+        cached: for how many seconds its answers are kept at the most; None: they aren't.
+    """
 
     repository: type[Repository[Any]]
     of: Surface
     showing: Showing
     confining: Confining
     demands: Demanded | None = None
+    cached: float | None = None
 
     def asked(self, request: Request, parameters: Sequence[tuple[str, str]] | None = None) -> tuple[Asking, Choice]:
         """What a list route was asked, and the path for it.
@@ -107,7 +112,7 @@ class Table:
         found = service.readers.get(name)
         if found is None:
             found = service.readers[name] = Reader(
-                self.of, self.showing, service.database, service.signer, service.settings, etags=service.etags
+                self.of, self.showing, service.database, service.signer, service.settings, etags=service.etags, cache=service.cache
             )
         return found
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 from fastapi import Depends, Request
 from redis.asyncio import Redis
 
+from service.cache.caching import Cache
 from service.contract.cursor import Signer
 from service.db import Database, Repository
 from service.http.etags import Etags
@@ -24,6 +25,7 @@ class Service:
     """What one application holds, made in `service/app.py`.
 
     Attributes:
+        cache: where answers are kept; None: nothing is.
         etags: makes and reads the ETags of rows.
         sections: the settings of table files, by their class.
         ledger: where refused questions are counted.
@@ -35,6 +37,7 @@ class Service:
     database: Database
     signer: Signer
     redis: Redis | None = None
+    cache: Cache | None = None
     sections: Mapping[type[Section], Section] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     etags: Etags = field(init=False)

@@ -2,6 +2,7 @@
 
 A window is one transaction. When the database refuses it, because another writer was quicker or a value breaks a rule of the
 table, the window is tried again, then halved until the line is found that is to blame; that one is rejected, the others stay.
+Each window leaves notes for whoever keeps copies of the tables: see `service/db/drops.py`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.db import drops
 from service.jobs.resolving import step_aside, uniques
 from service.jobs.shaping import Reference
 from service.jobs.staging import Reject, Staging
@@ -63,6 +65,11 @@ class Checkpoint:
     updated: int = 0
     unchanged: int = 0
     late: tuple[Reject, ...] = ()
+
+    @property
+    def changed(self) -> int:
+        """Rows that are others than before."""
+        return self.inserted + self.updated
 
     @property
     def merged(self) -> int:
@@ -103,6 +110,7 @@ class Merge:
             late = [{"line": line, "reason": reason} for line, reason in self.reached.late]
             await self._connection.execute(insert(self._staging.rejects), late)
             await self._staging.drop_rejected(self._connection)
+        await self._connection.execute(drops.FORGOTTEN)
         await self._connection.commit()
 
     async def step(self, rows: int) -> bool:
@@ -165,6 +173,10 @@ class Merge:
         return found or 0
 
     async def _end(self, reached: Checkpoint) -> None:
+        declared = self._staging.declared
+        if reached.changed > self.reached.changed:
+            written = (declared.table, *(reference.table for reference in declared.references))
+            await drops.note(self._connection, {table.name: drops.number() for table in written})
         if self._save is not None:
             await self._save(self._connection, reached)
         await (self._connection.commit() if self._keep else self._connection.rollback())

@@ -43,4 +43,4 @@ class Authors(Repository[Author]):
         return await self.one(Author.unique_name, name__folded=name)
 
 
-router = serve(Authors, at="/authors", read=AuthorRead, write=AuthorWrite)
+router = serve(Authors, at="/authors", read=AuthorRead, write=AuthorWrite, cached=60)

@@ -129,7 +129,7 @@ class Books(Repository[Book]):
         return [other for other in shelf if other.id != book.id]
 
 
-router = serve(Books, at="/books", read=BookRead, write=BookWrite, include={"author": AuthorRead})
+router = serve(Books, at="/books", read=BookRead, write=BookWrite, include={"author": AuthorRead}, cached=60)
 
 
 @router.get("/{book_id}/beside", response_model=list[BookRead])

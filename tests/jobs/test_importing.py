@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.db import table_of
+from service.db.drops import drops
 from service.errors import SetupError
 from service.jobs.importing import Options, Progress, run_import
 from service.tables.authors import Author
@@ -171,3 +172,19 @@ async def test_authors_of_json(importing_engine: AsyncEngine, tmp_path: Path) ->
     assert counts(summary) == (7, 3, 0, 0, 4)
     assert [line for line, _ in reasons(rejects)] == [3, 4, 6, 7]
     assert [row.attributes for row in (await books(importing_engine)).values()] == [{"other_authors": ["Boris"]}] * 2 + [{}]
+
+
+async def test_what_caches_must_forget_is_noted(importing_engine: AsyncEngine) -> None:
+    """Of each window that changed something, in its own transaction."""
+
+    async def noted() -> list[str]:
+        async with importing_engine.connect() as connection:
+            return sorted((await connection.scalars(select(drops.c.of))).all())
+
+    await run_import(importing_engine, imports, DIRTY, Options(dry_run=True))
+    assert await noted() == []
+    await run_import(importing_engine, imports, DIRTY)
+    once = await noted()
+    assert set(once) == {"authors", "books"}
+    await run_import(importing_engine, imports, DIRTY)
+    assert await noted() == once

@@ -1,0 +1,81 @@
+"""Answers through the cache: what is kept, and that it is the same as what isn't."""
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from service.app import create_app
+from service.cache.caching import Cache
+from service.db import Database
+from service.settings import Settings, load
+from tests.cache.asking import created, how, keep
+from tests.fixtures.application import client_of
+
+pytestmark = pytest.mark.usefixtures("unhurried")
+
+
+async def test_a_row_is_kept_until_it_is_written(client: AsyncClient) -> None:
+    author = await created(client, "/v1/authors", name="Ursula")
+    path = f"/v1/authors/{author}"
+    await keep(client, path)
+    assert (await client.get(path)).json()["name"] == "Ursula"
+    assert (await client.patch(path, json={"name": "Ursula K."})).status_code == 204
+    first = await client.get(path)
+    assert first.headers["x-cache"] == "miss"
+    await keep(client, path)
+    assert first.content == (await client.get(path)).content
+    assert first.json()["name"] == "Ursula K."
+
+
+async def test_a_page_is_kept_with_its_cursor_and_its_link(client: AsyncClient) -> None:
+    author = await created(client, "/v1/authors", name="Ursula")
+    for year in range(1960, 1965):
+        await created(client, "/v1/books", title=f"{year}", author_id=author, published_year=year)
+    seen, path = [], f"/v1/books?author_id={author}&limit=2"
+    while path:
+        first = await client.get(path)
+        await keep(client, path)
+        kept = await client.get(path)
+        assert (kept.content, kept.headers.get("link")) == (first.content, first.headers.get("link"))
+        assert kept.headers["age"].isdigit()
+        seen += [row["published_year"] for row in kept.json()["data"]]
+        path = kept.links["next"]["url"] if "next" in kept.links else ""
+    assert seen == [1964, 1963, 1962, 1961, 1960]
+
+
+async def test_one_question_however_it_is_spelled(client: AsyncClient) -> None:
+    author = await created(client, "/v1/authors", name="Ursula")
+    await keep(client, f"/v1/books?author_id={author}&limit=2")
+    assert await how(client, f"/v1/books?limit=2&author_id={author}") == "hit"
+    assert await how(client, f"/v1/books?limit=3&author_id={author}") == "miss"
+    assert await how(client, f"/v1/books?author_id={author}&limit=2&fields=id") == "miss"
+
+
+async def test_that_there_is_no_row_is_kept_until_there_is_one(client: AsyncClient, cache: Cache) -> None:
+    path = f"/v1/authors/{await created(client, '/v1/authors', name='Ursula') + 1}"
+    for _ in range(20):
+        assert (await client.get(path)).status_code == 404
+    assert cache.store.counts.hits
+    await created(client, "/v1/authors", name="Octavia")
+    assert (await client.get(path)).json()["name"] == "Octavia"
+
+
+async def test_tables_that_say_nothing_are_not_kept(client: AsyncClient) -> None:
+    assert await how(client, "/v1/members") == ""
+
+
+async def test_nothing_is_kept_without_redis(settings: Settings, committed: Database) -> None:
+    url = load(_env_file=None, redis_url="unix:///nowhere/redis.sock").redis_url
+    app = create_app(settings.model_copy(update={"cache": True, "redis_url": url}), committed)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        author = await created(client, "/v1/authors", name="Ursula")
+        path = f"/v1/authors/{author}"
+        assert await how(client, path) == await how(client, path) == "pass"
+        assert (await client.patch(path, json={"name": "Ursula K."})).status_code == 204
+        assert (await client.get(path)).json()["name"] == "Ursula K."
+
+
+async def test_it_can_be_turned_off(settings: Settings, committed: Database) -> None:
+    app: FastAPI = create_app(settings, committed)
+    assert app.state.service.cache is None
+    assert committed.caches is None

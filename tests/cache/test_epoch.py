@@ -1,0 +1,151 @@
+"""The epoch: whatever goes wrong, what is kept is believed for a second more at the most."""
+
+import pytest
+from httpx import AsyncClient
+from redis.asyncio import Redis
+from sqlalchemy import func, insert, select, text
+
+from service.cache import epoch
+from service.cache.caching import Cache
+from service.cache.epoch import Epoch, identity, layout
+from service.cache.keys import Kept
+from service.db import Database
+from service.db.drops import drops
+from service.errors import Unavailable
+from service.settings import Settings
+from tests.cache.asking import created, how, keep
+from tests.waiting import until
+
+
+class Silent:
+    """Tells Redis nothing."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.columns = cache.dropping.columns
+
+    async def forget(self, *_: object) -> None:
+        """Be killed before."""
+
+
+async def notes(database: Database) -> int:
+    """How many there are."""
+    async with database.reading() as session:
+        return int(await session.scalar(select(func.count()).select_from(drops)) or 0)
+
+
+async def test_a_write_that_redis_is_not_told_of_is_told_by_others(client: AsyncClient, cache: Cache, committed: Database) -> None:
+    """As by a process that is killed before it could: the note stays, and is found."""
+    path = f"/v1/authors/{await created(client, '/v1/authors', name='Old')}"
+    await keep(client, path)
+    committed.caches = Silent(cache)
+    assert (await client.patch(path, json={"name": "New"})).status_code == 204
+
+    async def new() -> bool:
+        return bool((await client.get(path)).json()["name"] == "New")
+
+    async def none() -> bool:
+        return await notes(committed) == 0
+
+    await until(new)
+    await until(none)
+    assert cache.epoch.overdue
+
+
+async def test_an_epoch_ends_by_itself(client: AsyncClient, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"/v1/authors/{await created(client, '/v1/authors', name='Old')}"
+    await keep(client, path)
+
+    async def unreachable(*_: object) -> bool:
+        raise Unavailable("It is away.")
+
+    monkeypatch.setattr(Epoch, "_heard", unreachable)
+
+    async def silent() -> bool:
+        return await how(client, path) == "pass"
+
+    await until(silent)
+    monkeypatch.undo()
+    await keep(client, path)
+
+
+async def test_what_was_flushed_is_never_believed_again(client: AsyncClient, cache: Cache, settings: Settings) -> None:
+    path = f"/v1/authors/{await created(client, '/v1/authors', name='Old')}"
+    await keep(client, path)
+    assert settings.redis_url
+    assert cache.epoch.names
+    names = cache.epoch.names
+    async with Redis.from_url(settings.redis_url.get_secret_value()) as there:
+        was = await there.get(names.epoch)
+        await there.delete(names.epoch)
+        await until(lambda: there.get(names.epoch))
+        assert await there.get(names.epoch) != was
+    await keep(client, path)
+
+
+async def test_another_run_of_redis_is_another_epoch(client: AsyncClient, cache: Cache, settings: Settings) -> None:
+    assert settings.redis_url
+    assert cache.epoch.names
+    names = cache.epoch.names
+    async with Redis.from_url(settings.redis_url.get_secret_value()) as there:
+        was = await there.get(names.epoch)
+        await there.set(names.run, "another")
+
+        async def anew() -> bool:
+            return bool(await there.get(names.epoch) != was)
+
+        await until(anew)
+
+
+async def test_processes_that_do_not_agree_keep_nothing(client: AsyncClient, cache: Cache, committed: Database) -> None:
+    path = f"/v1/authors/{await created(client, '/v1/authors', name='Old')}"
+    await keep(client, path)
+    other = Epoch(cache.pipe, cache.dropping, {})
+
+    async def silent() -> bool:
+        await other.beat(committed)
+        return await how(client, path) == "pass"
+
+    await until(silent)
+    await keep(client, path)  # the other one is gone
+
+
+async def test_a_look_that_is_too_old_renews_nothing(cache: Cache, committed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch, "LOOK_SECONDS", 0.0)
+    names = cache.epoch.names
+    assert names
+
+    (was,) = await cache.pipe.fetch([names.epoch]) or [None]
+
+    async def another() -> bool:
+        found = await cache.pipe.fetch([names.epoch])
+        return bool(found and found[0] and found[0] != was)
+
+    assert was
+    await until(another)
+
+
+async def test_old_notes_are_taken_away_while_redis_is_away(committed: Database, cache: Cache) -> None:
+    await cache.pipe.close()
+    long_ago = text("clock_timestamp() - interval '2 hours'")
+    async with committed.writing() as unit:
+        await unit.session.execute(insert(drops).values(id=1, of="books", noted_at=long_ago))
+        await unit.session.execute(insert(drops).values(id=2, of="books"))
+
+    async def one() -> bool:
+        return await notes(committed) == 1
+
+    await until(one)
+
+
+async def test_a_database_has_one_name(committed: Database, empty_database: str, settings: Settings) -> None:
+    other = Database.connect(empty_database, settings)
+    assert await identity(committed) == await identity(committed)
+    assert await identity(committed) != await identity(other)
+    await other.close()
+
+
+def test_a_layout_is_of_scopes_alone() -> None:
+    one = Kept("books", "id", 60, (("id",), ("author_id",)), ("id", "author_id"))
+    same = Kept("books", "id", 30, (("author_id",), ("id",)), ("author_id", "id"))
+    other = Kept("books", "id", 60, (("id",),), ("id",))
+    assert layout({"books": one}) == layout({"books": same}) != layout({"books": other})

@@ -1,0 +1,128 @@
+"""What a unit of work writes is told to caches once it is committed, whoever sent it."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Executable, insert, select, text, update
+
+from service.db.bound import Bound
+from service.db.drops import Change, drops
+from service.tables.authors import Author
+from service.tables.books import Book, Books
+from service.tables.members import Member
+from tests.factories.authors import AuthorFactory
+from tests.factories.books import BookFactory
+
+ALL = [Change("books")]
+
+
+class Caches:
+    """Keeps copies of books, and writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Change] = []
+        self.notes: list[int] = []
+
+    def columns(self, table: str) -> tuple[str, ...] | None:
+        """It is told the author of a book."""
+        return ("author_id",) if table == "books" else None
+
+    async def forget(self, changes: Sequence[Change], notes: Sequence[int]) -> None:
+        """Write it down."""
+        self.told += changes
+        self.notes += notes
+
+
+@pytest.fixture
+def caches(database: Bound) -> Caches:
+    """Those of the test's database."""
+    made = database.caches = Caches()
+    return made
+
+
+async def test_a_repository_tells_what_it_did(database: Bound, caches: Caches) -> None:
+    author, other, books = await AuthorFactory.create(), await AuthorFactory.create(), Books(database)
+    caches.told.clear()
+    made = await books.create(title="One", author_id=author.id)
+    await books.change(made.id, author_id=other.id)
+    (two,) = await books.batch([{"title": "Two", "author_id": author.id}])
+    await books.delete(two.id)
+    here, there = {"author_id": author.id}, {"author_id": other.id}
+    assert caches.told == [
+        Change("books", made.id, None, here),
+        Change("books", made.id, here, there),
+        Change("books", two.id, None, here),
+        Change("books", two.id, here, None),
+    ]
+
+
+async def test_each_table_of_a_unit_has_one_note(database: Bound, caches: Caches) -> None:
+    author = await AuthorFactory.create()
+    caches.notes.clear()
+    async with database.writing() as unit:
+        for title in ("One", "Two"):
+            await Books(database).create(title=title, author_id=author.id)
+        assert caches.told == []
+    async with database.reading() as session:
+        assert (await session.scalars(select(drops.c.id).where(drops.c.id.in_(caches.notes)))).all() == caches.notes
+    assert len(caches.notes) == 1
+    assert unit.open is False
+
+
+async def test_statements_of_ones_own(database: Bound, caches: Caches) -> None:
+    book = await BookFactory.create()
+    statements: list[Executable] = [
+        update(Book).where(Book.id == book.id).values(title="New"),
+        insert(Book).values(title="New", author_id=book.author_id),
+        text("UPDATE books SET title = 'Newer'"),
+        text("WITH a AS (DELETE FROM books WHERE id < 0 RETURNING id) SELECT * FROM a"),
+        select(1).add_cte(update(Book).values(title="Newest").returning(Book.id).cte("changed")),
+    ]
+    for statement in statements:
+        caches.told.clear()
+        async with database.writing() as unit:
+            await unit.session.execute(statement)
+        assert set(map(repr, caches.told)) == set(map(repr, ALL)), str(statement)
+
+
+async def test_what_is_none_of_their_business(database: Bound, caches: Caches) -> None:
+    author = await AuthorFactory.create()
+    await BookFactory.create()
+    caches.told.clear()
+    async with database.writing() as unit:
+        await unit.session.execute(select(Book))
+        await unit.session.execute(text("SELECT * FROM books"))
+        await unit.session.execute(update(Author).where(Author.id == author.id).values(name="New"))
+        unit.session.add(Member(email="a@example.org", name="A"))
+    assert caches.told == []
+
+
+async def test_objects(database: Bound, caches: Caches) -> None:
+    book = await BookFactory.create()
+    caches.told.clear()
+    async with database.writing() as unit:
+        found = await unit.session.get(Book, book.id)
+        assert found
+        found.title = "New"
+    assert caches.told == ALL
+
+
+async def test_what_goes_past_the_session_is_told_by_hand(database: Bound, caches: Caches) -> None:
+    async with database.writing() as unit:
+        unit.noticed.table("books")
+        unit.noticed.table("authors")
+    assert caches.told == ALL
+
+
+async def test_nothing_is_told_of_what_is_rolled_back(database: Bound, caches: Caches) -> None:
+    author = await AuthorFactory.create()
+    caches.told.clear()
+
+    async def broken() -> None:
+        async with database.writing():
+            await Books(database).create(title="One", author_id=author.id)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await broken()
+    assert caches.told == []
