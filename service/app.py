@@ -24,10 +24,11 @@ from service.db.encoding import ENCODING_SQL, refuse_encoding
 from service.db.slow import SlowQuestions
 from service.db.surface import idle
 from service.errors import Problem, SetupError
-from service.http import apikeys, downloads, health, metrics, pages, problems
+from service.http import apikeys, downloads, health, jobs, metrics, pages, problems
 from service.http.door import Bounding, Hosts, names_of
 from service.http.draining import Draining, Traffic
 from service.http.express import Express, Lanes
+from service.http.following import Following
 from service.http.keyring import Keyring
 from service.http.layered import Layered
 from service.http.layers import Answering, Heading
@@ -38,6 +39,7 @@ from service.http.requests import Requests
 from service.http.room import Rooms
 from service.http.tokens import Signatures
 from service.http.uses import Service
+from service.jobs.watching import Changes
 from service.local.urls import database_url, redis_url
 from service.settings import Settings
 from service.telemetry import configure_if_bare
@@ -84,6 +86,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         license_info={"name": "MIT", "identifier": "MIT"},
         servers=[{"url": "/", "description": "This service"}],
         openapi_tags=[{"name": name, "description": f"The table {name}."} for name in schema.served()]
+        + [{"name": jobs.NAME, "description": "What workers do, have done, and will do."}]
         + [{"name": "health", "description": "For whoever runs the service."}],
         openapi_url=None,
         docs_url=None,
@@ -112,6 +115,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
     pages.install(app)
     app.include_router(health.health(schema.metadata()))
     app.include_router(metrics.metrics())
+    app.include_router(jobs.jobs(), prefix=PREFIX)
     app.include_router(downloads.downloads())
     for router in schema.routers():
         app.include_router(router, prefix=PREFIX)
@@ -120,6 +124,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
     apikeys.describe(app, apikeys.nobody(loaded))
     app.state.traffic, app.state.limits = Traffic(), Limits(loaded, _redis(loaded))
     app.state.lanes, app.state.rooms = Lanes(), Rooms(loaded)
+    app.state.following = Following(app.state.service.database, Changes(jobs.MEMBERS), app.state.traffic)
     app.state.requests, app.state.watch = Requests(), Watch(loaded.lag_ms / 1000)
     app.state.metrics = _metrics(app.state)
     app.state.spans = _spans(loaded, app.state.service.database)
@@ -231,6 +236,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         await app.state.traffic.ended(UNWIND_SECONDS)
+        await app.state.following.aclose()
         await app.state.limits.aclose()
         if app.state.owned:
             await service.database.close()

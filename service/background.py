@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+AGAIN_SECONDS = 1.0
 Flush = Callable[[], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
@@ -22,8 +23,18 @@ async def beside(work: Coroutine[object, object, None], name: str) -> AsyncItera
     try:
         yield
     finally:
+        await ended(task)
+
+
+async def ended(task: "asyncio.Task[object]") -> None:
+    """Cancel a task, and wait until it has ended.
+
+    In Python 3.11 `asyncio.wait_for`, which drivers use, loses a cancellation that comes when what it waits for is done: so a task
+    that goes on is cancelled again.
+    """
+    while not task.done():
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=AGAIN_SECONDS)
 
 
 @asynccontextmanager
@@ -45,8 +56,7 @@ async def flushed(flush: Flush, what: str, every_seconds: float, last_seconds: f
     finally:
         ending.set()
         await asyncio.wait([task], timeout=last_seconds)
-        task.cancel()
-        await asyncio.wait([task])
+        await ended(task)
 
 
 async def _flush(flush: Flush, what: str, every_seconds: float, ending: asyncio.Event) -> None:

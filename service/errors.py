@@ -97,6 +97,12 @@ class StillRunning(Problem):
     slug, title, status, retry_after = "still-running", "The first request still runs", 409, 1
 
 
+class JobEnded(Problem):
+    """A job that is to be cancelled, and has ended."""
+
+    slug, title, status = "job-ended", "The job has ended", 409
+
+
 class SlowBody(Problem):
     """A body that doesn't arrive."""
 

@@ -49,10 +49,11 @@ def metadata() -> MetaData:
 
 
 def models() -> list[type[Model]]:
-    """The models of every table, by name."""
+    """The models of every table but the service's own, by name."""
     modules()
     found: list[type[Model]] = [mapper.class_ for mapper in Model.registry.mappers]
-    return sorted((model for model in found if model.metadata is Model.metadata), key=lambda model: model.__tablename__)
+    tables = [model for model in found if model.metadata is Model.metadata and table_of(model) not in OWN]
+    return sorted(tables, key=lambda model: model.__tablename__)
 
 
 def routers() -> list[Routes]:

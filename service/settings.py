@@ -120,6 +120,10 @@ class Settings(Section):
     """Searches, batches and streamed exports that one process answers at the same time."""
     dear_requests_most_each: int = Field(8, ge=1, le=10_000)
     """Searches, batches and streamed exports that one process answers at the same time for one API key or address."""
+    streams_most: int = Field(1000, ge=1, le=100_000)
+    """Streams of events that one process holds open."""
+    streams_most_each: int = Field(100, ge=1, le=100_000)
+    """Streams of events that one process holds open for one API key."""
 
     upload_bytes_most: int = Field(1_073_741_824, ge=1024, le=1_099_511_627_776)
     """Bytes that an uploaded file may have."""

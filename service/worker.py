@@ -18,13 +18,16 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from service import schema, settings
-from service.background import beside
+from service.background import beside, ended
 from service.cache.caching import Cache
 from service.db import Database, feed
 from service.db.budget import offered, refuse_excess, sizes
 from service.db.catalogue import Catalogue
-from service.errors import SetupError
-from service.jobs.handing import FUNCTION, SERIALIZING, Handing, queue, redis_settings
+from service.errors import Problem, SetupError
+from service.http import measured
+from service.http.metrics import Metrics
+from service.jobs.backlog import Backlog
+from service.jobs.handing import FUNCTION, SERIALIZING, Handing, forget, queue, redis_settings
 from service.jobs.job import Job
 from service.jobs.links import Links
 from service.jobs.relay import Relay
@@ -32,6 +35,7 @@ from service.jobs.scheduling import Schedules
 from service.jobs.shaping import Imports
 from service.jobs.slots import Slots
 from service.jobs.spool import Spool
+from service.jobs.transitions import HANDED_SECONDS
 from service.local.urls import database_url, redis_url
 from service.migrations.running import new_engine
 from service.settings import Section, Settings
@@ -41,9 +45,13 @@ PATIENCE_SECONDS = 10.0
 """For which a job waits for a connection: nobody stands before it."""
 POLL_SECONDS = 0.05
 HEALTH_SECONDS = 5
+READ_AT_ONCE = 1_000
+"""Messages of the queue that arq looks at: those that others are about to take stand before those that are new."""
 A_DAY = 86_400
 """After which arq lets go of a run; the run itself goes on, and keeps its slot."""
+MANY = "a worker with as many slots as connections to write may be late to renew leases: set SHELFMARK_WRITE_POOL_SIZE"
 AGAIN_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 NO_TABLE = "The database has no table of jobs yet. Run `shelfmark migrate` first."
 NO_REDIS = "REDIS_URL is not set. Workers are woken through Redis: set it to redis://host:6379/0, or start `shelfmark up`."
 log = structlog.get_logger(__name__)
@@ -68,9 +76,15 @@ class Working:
         things = things_of(self.database, loaded, {kind: settings.section(kind) for kind in schema.sections()})
         self.slots = Slots(self.database, self.jobs, room(loaded) if slots is None else slots, things)
         self.handing = Handing(lambda: queue(str(redis_url(loaded)), queue_name))
-        chores = (Schedules(schema.schedules(), loaded.job_keep_days), self.handing)
+        backlog = Backlog()
+        chores = (Schedules(schema.schedules(), loaded.job_keep_days), self.handing, backlog)
         self.relay = Relay(database_url(loaded, direct=True), [self.handing], chores)
         self.slots.ended = self.relay.wake
+        counting = [self.slots.told, self.relay.told, backlog.told, measured.of_process]
+        self.metrics = Metrics(counting, loaded.metrics_directory)
+        self._hears = True
+        if self.slots.most >= sizes(loaded).writes > 1:
+            log.warning(MANY, slots=self.slots.most, writes=sizes(loaded).writes)
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -79,7 +93,9 @@ class Working:
             until_then.push_async_callback(self.database.close)
             until_then.push_async_callback(self.handing.aclose)
             until_then.push_async_callback(self.relay.aclose)
+            await until_then.enter_async_context(self.metrics.kept())
             await until_then.enter_async_context(self.database.kept(self._budgeted))
+            await until_then.enter_async_context(self.database.outbox.nudge.kept(self.database))
             await until_then.enter_async_context(self.database.catalogue.watching(self.database))
             if self.cache:
                 await until_then.enter_async_context(self.cache.running(self.database))
@@ -88,14 +104,16 @@ class Working:
             yield
 
     async def listen(self) -> None:
-        """Be woken through Redis, for ever: arq ends with any error of its server, and is begun anew."""
+        """Be woken through Redis, for ever: arq ends with any error of its server, or with a message that it can't read."""
         while True:
             redis = queue(str(redis_url(self.settings)), self.queue_name)
             arq = ArqWorker(redis_pool=redis, handle_signals=False, **self.listening())
             try:
                 await arq.async_run()
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("Redis can't be reached; what runs goes on", reason=str(error))
+            except Exception as error:  # noqa: BLE001  # whatever it is, arq is begun anew
+                if self._hears:
+                    log.warning("nobody can be woken through Redis; what runs goes on", reason=str(error) or type(error).__name__)
+                self._hears = False
             finally:
                 await _ended(arq)
                 with suppress(RedisError, OSError, TimeoutError):
@@ -103,12 +121,23 @@ class Working:
             await asyncio.sleep(AGAIN_SECONDS)
 
     def listening(self) -> dict[str, Any]:
-        """What arq is told, however it is started."""
+        """What arq is told, however it is started.
+
+        arq keeps others off a message for as long as its function may take, from when it was picked up, and where its worker is
+        killed then, too. That is fixed when arq begins. So it is told of a short time first, and that a run may take long after.
+        """
+        perform = func(cast("Any", self._perform), name=FUNCTION, timeout=HANDED_SECONDS, keep_result=0, max_tries=1)
+
+        async def begun(_ctx: dict[str, Any]) -> None:
+            perform.timeout_s = A_DAY
+            self._hears = True
+
         return {
-            "functions": [func(cast("Any", self._perform), name=FUNCTION, keep_result=0, max_tries=1)],
+            "functions": [perform],
+            "on_startup": begun,
             "queue_name": self.queue_name,
             "max_jobs": max(self.slots.most, 1),
-            "job_timeout": A_DAY,
+            "queue_read_limit": READ_AT_ONCE,
             "poll_delay": POLL_SECONDS,
             "keep_result": 0,
             "max_tries": 1,
@@ -119,7 +148,9 @@ class Working:
             **SERIALIZING,
         }
 
-    async def _perform(self, _ctx: dict[str, Any], job_id: int, claim: int) -> None:
+    async def _perform(self, ctx: dict[str, Any], job_id: int, claim: int) -> None:
+        with suppress(RedisError, OSError, TimeoutError):  # it was heard all the same
+            await forget(ctx["redis"], ctx["job_id"])
         await self.slots.take((int(job_id), int(claim)))
 
     async def _budgeted(self) -> None:
@@ -190,13 +221,20 @@ async def queue_of(loaded: Settings) -> str:
         await engine.dispose()
 
 
+async def until_migrated(loaded: Settings, stop: asyncio.Event) -> None:
+    """Wait until the database has what jobs need, or until told to stop."""
+    while not stop.is_set():
+        with suppress(SetupError, Problem, TimeoutError):
+            await queue_of(loaded)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+
+
 async def _ended(arq: ArqWorker) -> None:
     """Let go of what arq still waits for; the runs behind it go on."""
-    waiting = [task for task in arq.tasks.values() if not task.done()]
-    for task in waiting:
-        task.cancel()
-    if waiting:
-        await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.gather(*map(ended, arq.tasks.values()))
+    await asyncio.gather(*arq.tasks.values(), return_exceptions=True)  # nobody else looks at what went wrong
 
 
 def _arq_settings() -> type:
@@ -206,14 +244,19 @@ def _arq_settings() -> type:
     working = Working(loaded, asyncio.run(queue_of(loaded)))
     held = AsyncExitStack()
 
-    async def begin(_ctx: dict[str, Any]) -> None:
+    told, url = working.listening(), str(redis_url(loaded))
+    begun = told["on_startup"]
+
+    async def begin(ctx: dict[str, Any]) -> None:
         await held.enter_async_context(working.kept())
+        await begun(ctx)
 
     async def end(_ctx: dict[str, Any]) -> None:
         await held.aclose()
 
-    told = {**working.listening(), "redis_settings": redis_settings(str(redis_url(loaded)))}
-    return type("WorkerSettings", (), {**told, "on_startup": staticmethod(begin), "on_shutdown": staticmethod(end)})
+    told |= {"on_startup": begin, "on_shutdown": end}
+    told |= {"redis_pool": queue(url, working.queue_name), "redis_settings": redis_settings(url)}  # the latter is for `arq --check`
+    return type("WorkerSettings", (), told)
 
 
 def __getattr__(name: str) -> Any:

@@ -36,7 +36,9 @@ TESTED_ELSEWHERE = {
     "service/errors.py": "tests/http/test_problems.py",  # as a client meets them
     "service/cli/advising.py": "tests/cli/test_indexes.py",
     "service/cli/standing.py": "tests/cli/test_indexes.py",
+    "service/cli/steering.py": "tests/cli/test_jobs.py",
     "service/cli/suggesting.py": "tests/cli/test_indexes.py",
+    "service/cli/watching.py": "tests/cli/test_jobs.py",
     "service/http/accepted.py": "tests/http/test_importing.py",
     "service/http/callers.py": "tests/http/test_apikeys.py",
     "service/http/route.py": "tests/http/test_idempotency.py",
@@ -73,6 +75,7 @@ NO_MODULE_OF_THEIR_OWN = {
     "tests/bench/test_searching.py": "measures service/db/searching.py; the ladder's part at full size",
     "tests/bench/test_building.py": "measures migrations; the ladder's part at full size",
     "tests/bench/test_deep_pages.py": "runs a part of the ladder at a size that fits a test run",
+    "tests/jobs/test_orphans.py": "follows jobs that have lost their worker or their message",
     "tests/http/test_cursors.py": "follows cursors through lists",
     "tests/http/test_threats.py": "tries what docs/security.md says is stopped: other keys, other people's rows and cursors",
     "tests/http/test_hostile.py": "tries what docs/security.md says is stopped: requests that no honest client sends",

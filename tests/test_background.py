@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from service import background
 from service.background import beside, flushed
 from service.errors import Unavailable
 
@@ -26,6 +27,25 @@ async def test_work_ends_with_its_block() -> None:
         await began.wait()
         assert not ended.is_set()
     assert ended.is_set()
+
+
+async def test_work_that_loses_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "AGAIN_SECONDS", SOON)
+    lost, began = 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal lost
+        began.set()
+        for _ in range(3):
+            try:
+                await asyncio.sleep(LATE)
+            except asyncio.CancelledError:
+                lost += 1
+        await asyncio.sleep(LATE)
+
+    async with asyncio.timeout(LATE / 2), beside(work(), "work"):
+        await began.wait()
+    assert lost == 3
 
 
 async def test_work_that_failed_is_no_matter_of_the_block() -> None:

@@ -18,7 +18,7 @@ from service.cli import app as commands
 from service.db import answers, faults, searching
 from service.db.judging import Withdrawn
 from service.errors import Internal, Problem
-from service.http import costs, door, exporting, idempotency, layers, limits, problems
+from service.http import costs, door, exporting, idempotency, jobs, layers, limits, problems
 from service.http.room import LEAST_BYTES_PER_SECOND
 from service.settings import Section, Settings, load, section, variable
 from tests.docs.newcomer import Newcomer, newcomer
@@ -122,6 +122,7 @@ def test_what_no_request_brings_about_is_shown_in_the_services_own_words() -> No
     assert {slug: bodies(page)[0]["detail"] for slug, page in pages.items() if not steps(page)} == {
         "idempotency-key-reused": idempotency.REUSED,
         "index-not-ready": Withdrawn("books", "ix_books_by_author", "missing").detail,
+        "job-ended": jobs.ENDED.format(id=7, became=jobs.BECAME["done"]),
         "overloaded": faults.BUSY,
         "slow-body": door.SLOW.format(seconds=Settings.model_fields["body_seconds"].default, pace=LEAST_BYTES_PER_SECOND // 1024),
         "still-running": answers.RUNNING,

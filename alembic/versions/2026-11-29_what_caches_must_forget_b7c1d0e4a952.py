@@ -1,7 +1,7 @@
 """what caches must forget.
 
 Revision: b7c1d0e4a952
-Follows: e2bbfc66668d
+Follows: a2b955791236
 Written: 2026-11-29 02:30 UTC
 """
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from service.migrations import op
 
 revision: str = "b7c1d0e4a952"
-down_revision: str | tuple[str, ...] | None = "e2bbfc66668d"
+down_revision: str | tuple[str, ...] | None = "a2b955791236"
 branch_labels: str | tuple[str, ...] | None = None
 depends_on: str | tuple[str, ...] | None = None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from service.cli import indexes
+from service.cli import indexes, jobs
 from service.errors import SetupError, ShelfmarkError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 
 app.add_typer(indexes.app, name="indexes")
+app.add_typer(jobs.app, name="jobs")
 keys = typer.Typer(name="keys", help="API keys: make, list, replace and revoke them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys)
 cache = typer.Typer(
@@ -69,11 +70,14 @@ def worker(
     slots: Annotated[
         int | None, typer.Option(min=0, max=500, help="Jobs to run at the same time; 0 only hands them out to other workers.")
     ] = None,
+    attended: Annotated[
+        bool, typer.Option(hidden=True, help="End when standard input does; wait for a database to work on.")
+    ] = False,
 ) -> None:
     """Run jobs: those that are due are handed out, run, and tried again where that helps. Any number of workers may run."""
     from service.cli.working import run
 
-    run(slots)
+    run(slots, attended=attended)
 
 
 @app.command()

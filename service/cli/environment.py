@@ -13,12 +13,17 @@ from service.settings import Settings, variable
 def exported(settings: Settings) -> Iterator[None]:
     """Let processes started inside load the same settings."""
     before = dict(os.environ)
-    os.environ.update(_variables(settings))
+    os.environ.update(environment(settings))
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment for a process that is to load the same settings."""
+    return {**os.environ, **_variables(settings)}
 
 
 def _variables(settings: Settings) -> dict[str, str]:

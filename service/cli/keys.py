@@ -20,6 +20,7 @@ from service.db.faults import as_problems, connecting
 from service.db.keys import Granted, Listed
 from service.db.wire import wire
 from service.errors import SetupError
+from service.http import jobs
 from service.http.scopes import ADMIN, EVERY, unknown
 from service.http.tokens import Signatures, new, prefix_of
 from service.local.signing import signing
@@ -227,12 +228,13 @@ def _named(name: str) -> str:
 
 
 def _scopes(scopes: Sequence[str]) -> Sequence[str]:
-    wrong = unknown(scopes, schema.served())
+    tables = [*schema.served(), jobs.NAME]
+    wrong = unknown(scopes, tables)
     if wrong or not scopes:
         what = f"{', '.join(wrong)} is no scope." if wrong else "Name what the key may do, by --scope."
         raise SetupError(
             f"{what} There are {ADMIN}, and TABLE:read and TABLE:write, where TABLE is {EVERY} for every table, or one of "
-            f"{', '.join(schema.served()) or 'those that will be served'}."
+            f"{', '.join(tables)}."
         )
     return scopes
 

@@ -15,9 +15,10 @@ from rich.console import Console
 from service import local, migrations, schema, settings
 from service.app import PREFIX, create_app
 from service.cli.admitting import admit
+from service.cli.attending import attended
 from service.cli.ports import free_port, origin
 from service.cli.sampling import fill
-from service.cli.serving import web
+from service.cli.serving import meeting, web
 from service.cli.welcome import welcome
 from service.http.tokens import Signatures
 from service.local.header import NAME
@@ -26,6 +27,7 @@ from service.settings import Settings
 from service.telemetry import configure_logging
 
 TICKS = 3  # of uvicorn's main loop, which ticks ten times a second
+WORKERS = 1  # beside the web process
 SIGNALLED = 128  # a shell's exit code for a signal, less its number
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -50,8 +52,9 @@ def run(**options: Any) -> None:
         admitted = let_in()
         configure_logging(loaded)
         told = welcome(origin(loaded.host, loaded.port), PREFIX, schema.routers(), loaded.directory / NAME)
-        config = uvicorn.Config(create_app(loaded), **web(loaded), log_level="warning")
-        _Announcing(config, told, None if admitted else let_in).run()
+        with meeting(loaded, 1 + WORKERS) as shared, attended(shared, console):
+            config = uvicorn.Config(create_app(shared), **web(shared), log_level="warning")
+            _Announcing(config, told, None if admitted else let_in).run()
 
 
 def _hear_signals() -> None:

@@ -39,7 +39,7 @@ def run(**options: Any) -> None:
     require_free(loaded.host, loaded.port)
     configure_logging(loaded)
     asyncio.run(_rehearse(create_app(loaded)))
-    with _meeting(loaded) as shared, exported(shared):
+    with meeting(loaded, loaded.web_concurrency) as shared, exported(shared):
         config = uvicorn.Config(FACTORY, factory=True, **web(loaded), workers=loaded.web_concurrency)
         if loaded.web_concurrency > 1:
             supervising = Supervising(config, loaded.drain_seconds + longest(loaded) + UNWIND_SECONDS)
@@ -50,9 +50,9 @@ def run(**options: Any) -> None:
 
 
 @contextmanager
-def _meeting(loaded: Settings) -> Iterator[Settings]:
+def meeting(loaded: Settings, processes: int) -> Iterator[Settings]:
     """Settings with a place where several processes add up their numbers, for as long as the block lasts."""
-    if loaded.metrics_directory or loaded.web_concurrency == 1:
+    if loaded.metrics_directory or processes == 1:
         yield loaded
         return
     with TemporaryDirectory(prefix="shelfmark-", ignore_cleanup_errors=True) as directory:

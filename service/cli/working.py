@@ -2,20 +2,22 @@
 
 import asyncio
 import signal
+import sys
 
 from service import settings
 from service.cli.collecting import settle
 from service.telemetry import configure_logging
-from service.worker import of_worker, work
+from service.worker import of_worker, until_migrated, work
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run(slots: int | None) -> None:
+def run(slots: int | None, *, attended: bool = False) -> None:
     """Work until a signal says stop; a second one ends the process at once.
 
     Args:
         slots: how many jobs it runs at the same time; None: as the settings say; 0: it only hands out.
+        attended: whether another process looks after it: it ends with that one, and waits until there is something to work on.
 
     Raises:
         SetupError: a setting is missing, or the database has no jobs.
@@ -28,7 +30,11 @@ def run(slots: int | None) -> None:
         for number in SIGNALS:
             loop.add_signal_handler(number, _heard, loop, number, stop)
         settle()
-        await work(loaded, stop, slots)
+        if attended:
+            loop.add_reader(sys.stdin, stop.set)  # nobody writes there: it can be read when whoever holds the other end has died
+            await until_migrated(loaded, stop)
+        if not stop.is_set():
+            await work(loaded, stop, slots)
 
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(until_told())

@@ -103,6 +103,7 @@ class Contract:
         default_order: the order of a list when nobody says `sort`; empty: the primary key.
         nullable: names that may be NULL, whether or not an index has them.
         searches: its GIN indexes, apart from the paths: they give no order.
+        called: what clients call the table, where that isn't its name.
     """
 
     table: str
@@ -111,6 +112,12 @@ class Contract:
     default_order: tuple[Sort, ...] = ()
     nullable: frozenset[str] = frozenset()
     searches: tuple[SearchPath, ...] = ()
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        """What clients call the table."""
+        return self.called or self.table
 
     def total(self, path: Path) -> bool:
         """Whether a path puts all its rows into one order: its keys end in the primary key, or are strictly unique."""

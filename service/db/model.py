@@ -66,6 +66,8 @@ class Model(DeclarativeBase):
 
     default_order: ClassVar[tuple[Any, ...]] = ()
     """The order of a list when nobody says `sort=`; empty: the primary key."""
+    called: ClassVar[str] = ""
+    """What clients call the table, where that isn't its name."""
 
     created_at: Mapped[datetime.datetime] = mapped_column(server_default=func.clock_timestamp(), sort_order=100)
     updated_at: Mapped[datetime.datetime] = mapped_column(

@@ -1,7 +1,8 @@
 """A nudge for whoever hands on what was committed: there is something to do, don't wait for the next sweep.
 
-It is sent by NOTIFY, on the connection aside and after the commit: inside a user's transaction NOTIFY would make commits wait for
-each other. Nudges are put together, one each 10 ms at the most. One that gets lost costs a moment: a sweep finds everything.
+It is sent by NOTIFY, by itself and after the commit: inside a user's transaction NOTIFY would make commits wait for each other. It
+takes a connection that writes, since reads may go to a standby, where there is no NOTIFY. Nudges are put together, one each 10 ms
+at the most. One that gets lost costs a moment: a sweep finds everything.
 """
 
 import asyncio
@@ -9,17 +10,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+import structlog
 
 from service.background import beside
-from service.errors import Problem
 
 if TYPE_CHECKING:
     from service.db.session import Database
 
 CHANNEL = "shelfmark"
 APART_SECONDS = 0.01
-NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
+NOTIFY = f"SELECT pg_notify('{CHANNEL}', '')"
+log = structlog.get_logger(__name__)
 
 
 class Nudge:
@@ -48,9 +49,8 @@ class Nudge:
             await self._asked.wait()
             self._asked.clear()
             try:
-                async with database.aside() as session:
-                    await session.execute(NOTIFY)
+                await database.write(NOTIFY, ())
                 self.sent += 1
-            except Problem:
-                pass  # the database is away: whoever hands things on looks again by itself
+            except Exception as error:  # noqa: BLE001  # whoever hands things on looks again by itself
+                log.debug("a nudge is lost", reason=str(error))
             await asyncio.sleep(APART_SECONDS)

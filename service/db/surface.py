@@ -106,7 +106,7 @@ def surface(model: type[Model]) -> Surface:
     predicates = {path.name: where for path, where in found if where is not None}
     order = tuple(_sort(model, element, names, nullable) for element in model.default_order)
     searches = tuple(search for index in _indexes(table) if (search := _search(index, names)))
-    contract = Contract(table.name, primary, tuple(path for path, _ in found), order, nullable, searches)
+    contract = Contract(table.name, primary, tuple(path for path, _ in found), order, nullable, searches, model.called)
     return Surface(model, contract, expressions, predicates)
 
 

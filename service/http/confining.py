@@ -8,7 +8,7 @@ confined is closed to such keys.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import orjson
 from fastapi import Request
@@ -95,14 +95,16 @@ class Confining:
     Attributes:
         columns: what keys name -> the table's column.
         of: what a confined question is put to: what clients see, and these columns.
+        own: whether keys without the table's scopes are confined to what they have asked for, instead of being refused.
     """
 
     model: type[Model]
     columns: Mapping[str, str]
     of: Surface
+    own: ClassVar[bool] = False
 
     @classmethod
-    def by(cls, model: type[Model], within: str | Mapping[str, str] | None, visible: frozenset[str]) -> "Confining":
+    def by(cls, model: type[Model], within: str | Mapping[str, str] | None, visible: frozenset[str]) -> Self:
         """As a table's file says it.
 
         Raises:
@@ -156,7 +158,7 @@ class Confining:
             found = select(*columns_of(self.model)).where(primary == key, *theirs).with_for_update(key_share=True)
             version = (await unit.session.execute(found)).one_or_none()
             if version is None:
-                raise missing(table_of(self.model).name, key)
+                raise missing(self.of.contract.name, key)
             match.check(Version(*version))
 
     def related(self, caller: Caller, names: Sequence[str]) -> dict[str, Rows]:

@@ -30,6 +30,8 @@ DEFAULTED = frozenset(name for name, _ in DEFAULTS)
 ASKS_TIME = b"server-timing"
 HEADED = "headed"
 """In the scope of a HEAD that is answered as GET."""
+BEGUN = "begun"
+"""In a request's state: when its answer began, where that goes on for as long as its client likes, which is no measure of work."""
 FAILED, GONE = 500, 499
 BUSY = 503
 """Refused, not failed. What is behind it is logged where that is more than too many requests; lines would make those worse."""
@@ -102,7 +104,8 @@ class Answering:
                 raise  # half an answer is out: all that's left is to break off
             await _answer(error, scope, receive, told)
         finally:
-            took = perf_counter() - began
+            took = state.get(BEGUN, 0.0) or perf_counter()
+            took -= began
             self._count(scope, status, took)
             self._left -= 1
             if not self._left or (status >= FAILED and status != BUSY) or took >= self._slow_seconds:

@@ -23,6 +23,7 @@ from service.http.room import LONGER
 
 TICK_SECONDS = YOUNG_SECONDS = 0.02
 STUCK_SECONDS = 5.0
+NEVER = float("inf")
 HEALTH = frozenset({"/livez", "/readyz", "/metrics"})
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 LAGS = "The service has more to do than it can. Try again in a moment."
@@ -170,7 +171,11 @@ class Flight(Deadline):
         return self._send(message)
 
     def look(self, now: float) -> None:
-        """Break it off if it is late; else begin to notice whether its client leaves."""
+        """Break it off if it is late; else begin to notice whether its client leaves.
+
+        An answer that has begun isn't late any more. Where its client is listened to as well there is nothing to look for, however
+        many hours it goes on.
+        """
         self.looked_at = True
         if self.firm:
             return
@@ -178,6 +183,8 @@ class Flight(Deadline):
             self._break()
         elif self._reading is None and not self._taking and not self._held:
             self._read()
+        elif self._begun and self._reading is not None:
+            self.since = NEVER
 
     def end(self) -> None:
         """Stop looking."""
@@ -201,6 +208,7 @@ class Flight(Deadline):
         if reading.cancelled() or reading.exception():
             return  # whoever asks next is told themselves
         message = reading.result()
+        self.since = 0.0
         self._held = self._held or deque()
         self._held.append(message)
         if self.over:

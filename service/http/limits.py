@@ -11,7 +11,8 @@ Of dear requests (`costs.py`) few are answered at the same time.
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 from redis.asyncio import Redis
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import Overloaded, TooManyRequests
 from service.http.addresses import Addresses
 from service.http.callers import NOBODY, caller_of
-from service.http.costs import Kind, kind_of
+from service.http.costs import ROW, Kind, kind_of
 from service.http.slices import GIVE_UP_SECONDS, Slices
 from service.settings import Settings
 
@@ -32,8 +33,11 @@ PAUSE_SECONDS = 0.01
 PATIENCE = 3
 """Draws that a request waits for, while others take what they bring."""
 BUSY = "So many searches, batches and streamed exports are running that this one wasn't begun. Try again in a moment."
+YOURS = "{each} searches, batches and streamed exports of yours are running; this {kind} would be one more. Wait for one to end."
+STREAMS_BUSY = "So many streams are open that this one wasn't begun. Try again in a moment."
+STREAMS_YOURS = "{each} streams of yours are open; this would be one more. Close one, or ask for the job itself now and then."
 ASK = -1.0
-DEAR, DEAR_EACH = "dear", "dear_each"
+DEAR, DEAR_EACH, STREAMS, STREAMS_EACH = "dear", "dear_each", "streams", "streams_each"
 
 
 class Limit:
@@ -176,6 +180,7 @@ class Limits:
         self.keys = _buckets("key", settings.key_requests_per_second, settings.key_requests_burst, ahead)
         self.strangers = _buckets("address", settings.address_requests_per_second, settings.address_requests_burst, ahead)
         self.dear = Dear(settings.dear_requests_most, settings.dear_requests_most_each)
+        self.streams = Dear(settings.streams_most, settings.streams_most_each, STREAMS_BUSY, STREAMS_YOURS)
         self.refused: Counter[str] = Counter()
 
     def bucket_of(self, scope: Scope) -> Bucket | None:
@@ -210,18 +215,43 @@ class Limits:
         self.refused[limit.who] += 1
         return refusal(limit, kind, wait)
 
+    @contextmanager
+    def stream(self, who: str) -> Iterator[None]:
+        """A stream that is open for as long as the block lasts.
+
+        Raises:
+            TooManyRequests: too many are open for the same client.
+            Overloaded: too many are open in all.
+        """
+        try:
+            self.streams.enter(who, ROW)
+        except (TooManyRequests, Overloaded) as problem:
+            self.refused[STREAMS if isinstance(problem, Overloaded) else STREAMS_EACH] += 1
+            raise
+        try:
+            yield
+        finally:
+            self.streams.leave(who)
+
     async def aclose(self) -> None:
         """Count no more."""
         await self.slices.aclose()
 
 
 class Dear:
-    """How many dear requests are being answered, in all and for each."""
+    """How many dear requests are being answered, in all and for each.
 
-    __slots__ = ("_each", "_most", "_running")
+    Args:
+        most: in all.
+        each: for one client.
+        busy: what is said where that is too many in all.
+        yours: what is said where it is too many for the client.
+    """
 
-    def __init__(self, most: int, each: int) -> None:
-        self._most, self._each = most, each
+    __slots__ = ("_busy", "_each", "_most", "_running", "_yours")
+
+    def __init__(self, most: int, each: int, busy: str = BUSY, yours: str = YOURS) -> None:
+        self._most, self._each, self._busy, self._yours = most, each, busy, yours
         self._running: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -235,13 +265,9 @@ class Dear:
             Overloaded: too many run in all.
         """
         if self._running[who] >= self._each:
-            raise TooManyRequests(
-                f"{self._each} searches, batches and streamed exports of yours are running; this {kind.name} would be one more. "
-                "Wait for one to end.",
-                1,
-            )
+            raise TooManyRequests(self._yours.format(each=self._each, kind=kind.name), 1)
         if self._running.total() >= self._most:
-            raise Overloaded(BUSY)
+            raise Overloaded(self._busy)
         self._running[who] += 1
 
     def leave(self, who: str) -> None:

@@ -19,6 +19,7 @@ from service.http.draining import Traffic
 from service.http.leaving import Watch
 from service.http.limits import Limits
 from service.http.requests import Requests
+from service.jobs import backlog, relay, slots
 from service.plans.ledger import Ledger
 from service.telemetry.counting import SECONDS, Family, Source, Told
 
@@ -31,10 +32,12 @@ RUNNING = Family("shelfmark_requests_running", "gauge", "Requests that are being
 STOPPED = Family(
     "shelfmark_requests_stopped_total", "counter", "Requests broken off: at their deadline, or their client had left.", ("reason",)
 )
+STREAMS = Family("shelfmark_streams", "gauge", "Streams of events that are open.")
 LIMITED = Family(
     "shelfmark_limits_refused_total",
     "counter",
-    "Requests refused by a limit: of a key, of an address, of searches, batches and streamed exports in all or for each.",
+    "Requests refused by a limit: of a key, of an address, of searches, batches and streamed exports, or streams of events, in all "
+    "or for each.",
     ("limit",),
 )
 ALONE = Family(
@@ -76,16 +79,18 @@ LAG = Family(
     SECONDS,
 )
 SHED_BY_LAG = Family("shelfmark_event_loop_shed_total", "counter", "Requests refused because the event loop was late.")
-PROCESSES = Family("shelfmark_processes", "gauge", "Processes of the service.")
+PROCESSES = Family("shelfmark_processes", "gauge", "Processes of the service, workers among them.")
 PROCESSOR = Family("shelfmark_process_cpu_seconds_total", "counter", "Processor time that the processes used.")
 MEMORY = Family("shelfmark_process_resident_bytes", "gauge", "Memory that the processes have.")
 FAMILIES = (
     *requests.FAMILIES,
-    *(RUNNING, STOPPED, LIMITED, ALONE),
+    *(RUNNING, STOPPED, STREAMS, LIMITED, ALONE),
     *(REFUSED, *measuring.FAMILIES, *slow.FAMILIES, WITHDRAWN),
     *(PERMITS, BUSY, QUEUED, WAITS, HOLDS, SHED, BROUGHT_BACK, CLOSED, RETRIES),
     *cached.FAMILIES,
-    *(LAG, SHED_BY_LAG, PROCESSES, PROCESSOR, MEMORY),
+    *(LAG, SHED_BY_LAG),
+    *(*slots.FAMILIES, *backlog.FAMILIES, *relay.FAMILIES),
+    *(PROCESSES, PROCESSOR, MEMORY),
 )
 PAGE_BYTES = resource.getpagesize()
 MEMORY_OF_THIS = Path("/proc/self/statm")
@@ -110,7 +115,7 @@ def sources(
         database.slow.told,
         lambda: _of_pools(database),
         *([partial(cached.told, cache)] if cache else []),
-        _of_process,
+        of_process,
     ]
 
 
@@ -118,6 +123,7 @@ def _of_requests(traffic: Traffic, watch: Watch, limits: Limits) -> Told:
     yield RUNNING.name, (), [traffic.running]
     yield STOPPED.name, ("deadline",), [watch.late]
     yield STOPPED.name, ("left",), [watch.left]
+    yield STREAMS.name, (), [len(limits.streams)]
     for limit, times in limits.refused.items():
         yield LIMITED.name, (limit,), [times]
     yield ALONE.name, (), [float(monotonic() < limits.slices.alone_until)]
@@ -157,7 +163,8 @@ def _within(counts: list[int]) -> list[float]:
     return [sum(counts[: FIRST + 1]), *counts[FIRST + 1 : LAST + 1], sum(counts[LAST + 1 :])]
 
 
-def _of_process() -> Told:
+def of_process() -> Told:
+    """What a process of the service uses: one that serves, or one that runs jobs."""
     yield PROCESSES.name, (), [1]
     yield PROCESSOR.name, (), [time.process_time()]
     if MEMORY_OF_THIS.exists():

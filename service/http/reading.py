@@ -152,7 +152,7 @@ class Reader:
         else:
             held, headers = await load(), NO_HEADERS
         if held.body is None:
-            raise missing(self._table, key)
+            raise missing(self.of.contract.name, key)
         return Answer(held.body, headers, held.etag)
 
     async def _page(self, form: Form, question: Question, cursor: str | None, path: str, query: bytes) -> Answer:

@@ -27,7 +27,7 @@ REQUESTS = Family("shelfmark_requests_total", "counter", "Requests that were ans
 DURATIONS = Family(
     "shelfmark_request_seconds",
     "histogram",
-    "Seconds from a request's head to the end of its answer.",
+    "Seconds from a request's head to the end of its answer; of a stream: to its beginning.",
     LABELS,
     SECONDS,
 )

@@ -3,12 +3,15 @@
 A table's routes need `<table>:read` to GET and `<table>:write` for the rest, its own routes too. Other routes say what they need
 by `needs`, or by `open_to_all` that they need nothing. A route that says nothing lets administrators in alone.
 
+What a key has asked for itself it may see, whatever its scopes: a table of such rows (`own`) lets every key in, and its routes look
+at no other rows then (`http/jobs.py`).
+
 A key may be confined to rows: what a table's routes do about that stands in `confining.py`. A route of one's own must say by
 `minds_rows` that it looks at the rows of a confined key only, else such a key is refused.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -38,10 +41,12 @@ class Needed:
     Attributes:
         scope: the scope that is asked for; empty: none.
         grants: the scopes that allow it.
+        own: whether any other key may do it too, with what it has asked for itself.
     """
 
     scope: str
     grants: frozenset[str]
+    own: bool = False
 
     def check(self, caller: Caller) -> None:
         """Refuse a caller who may not do this.
@@ -50,7 +55,7 @@ class Needed:
             Unauthorized: nobody in particular.
             Forbidden: the bearer of a key that hasn't this scope.
         """
-        if self.grants.isdisjoint(caller.scopes) and self.scope:
+        if self.grants.isdisjoint(caller.scopes) and self.scope and not (self.own and caller.key):
             raise self._refusal(caller)
 
     def open_to(self, scopes: frozenset[str]) -> bool:
@@ -108,15 +113,17 @@ class Declared(APIRoute):
     Attributes:
         table: the table that it belongs to, if any.
         rows: names that keys may be confined by, and that the table knows.
+        own: whether a key without the table's scopes may see what it has asked for itself.
         needed: what it needs; None where nobody said.
     """
 
     table: str | None = None
     rows: frozenset[str] = frozenset()
+    own = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         methods: Sequence[str] = sorted(options.get("methods") or ["GET"])
-        by_table = needed(self.table, methods[0]) if self.table else None
+        by_table = replace(needed(self.table, methods[0]), own=self.own) if self.table else None
         self.needed: Needed | None = getattr(endpoint, NEEDS, by_table)
         self._asks = self.needed or scope_of(ADMIN)
         self._minds = bool(getattr(endpoint, MINDS, False))
@@ -133,7 +140,7 @@ class Declared(APIRoute):
 
     def _confine(self, caller: Caller) -> None:
         """Refuse a confined key where nothing would confine it, unless what it asks for is open to everybody."""
-        if self._minds and self.rows.issuperset(caller.within):
+        if self._minds and (self._asks.own or self.rows.issuperset(caller.within)):
             return
         if not self._asks.open_to(caller.public):
             raise confined(caller, f"Nothing here is so confined ({self.path}), so it would see everything.")

@@ -66,7 +66,7 @@ class Routes(APIRouter):
     """The routes of one table. A table file may add its own."""
 
     def __init__(self, table: Table, at: str, *, writable: bool) -> None:
-        super().__init__(prefix=at, tags=[table.of.contract.table], route_class=_route(table))
+        super().__init__(prefix=at, tags=[table.of.contract.name], route_class=_route(table))
         self.table = table
         self.writable = writable
         self._undecided = True
@@ -139,7 +139,7 @@ def serve(
     showing = Showing.of(repository.model, read, include or {})
     table = Table(repository, surface(repository.model).of(visible), showing, confining, demands, cached)
     router = Routes(table, at, writable=write is not None)
-    _reads(router, table)
+    reads(router, table)
     for form in get_args(Format):
         _exports(router, table, form)
     if write:
@@ -158,12 +158,13 @@ def _route(table: Table) -> type[Route]:
     class Of(Route):
         """A route of the table."""
 
-    Of.table, Of.rows = table.of.contract.table, frozenset(table.confining.columns)
+    Of.table, Of.rows, Of.own = table.of.contract.name, frozenset(table.confining.columns), table.confining.own
     return Of
 
 
-def _reads(router: APIRouter, table: Table) -> None:
-    name = table.of.contract.table
+def reads(router: APIRouter, table: Table) -> None:
+    """Add what reads a table: its contract, its list, a row. The express lane isn't for tables of which each key sees its own."""
+    name = table.of.contract.name
 
     @router.get(":contract", summary=f"What {name} answers", response_model=openapi.Contract, name=f"{name}_contract")
     @needs(DOCS)
@@ -185,7 +186,8 @@ def _reads(router: APIRouter, table: Table) -> None:
     async def page(request: Request) -> Response:
         return await table.page(request)
 
-    setattr(page, LANED, table)
+    if not table.confining.own:
+        setattr(page, LANED, table)
 
     @router.get(
         table.path,
@@ -200,7 +202,8 @@ def _reads(router: APIRouter, table: Table) -> None:
         """Get a row by its primary key."""
         return await table.single(request)
 
-    setattr(single, LANED, table)
+    if not table.confining.own:
+        setattr(single, LANED, table)
 
 
 def _exports(router: APIRouter, table: Table, form: Format) -> None:
@@ -224,7 +227,7 @@ def _exports(router: APIRouter, table: Table, form: Format) -> None:
 
 
 def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
-    name = table.of.contract.table
+    name = table.of.contract.name
     batch = create_model(f"{write.__name__}Batch", __base__=Schema, data=(list[write], ...))  # type: ignore[valid-type]
     change = partial(write)
 
@@ -273,7 +276,7 @@ def _writes(router: APIRouter, table: Table, write: type[Schema]) -> None:
 
 
 def _deletes(router: APIRouter, table: Table) -> None:
-    name = table.of.contract.table
+    name = table.of.contract.name
 
     @router.delete(
         table.path,

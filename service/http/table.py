@@ -147,7 +147,7 @@ class Table:
 
     async def page(self, request: Request) -> Response:
         """One page of a question."""
-        if not caller_of(request.scope).within:
+        if not self.seen(request):
             found = await self.reader(request).page(request.url.path, request.scope["query_string"])
             if found:
                 return told(request, found)
@@ -177,7 +177,7 @@ class Table:
 
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""
-        if not caller_of(request.scope).within:
+        if not self.seen(request):
             found = await self.reader(request).single(str(request.path_params[self.of.primary]), request.scope["query_string"])
             if found:
                 return told(request, found)
@@ -193,7 +193,7 @@ class Table:
         columns = columns and [*columns, *seen.values, *VERSION]
         rows = await self.rows(request).ask(question, choice, 1, columns=columns, include=relations)
         if not rows or seen.hide(rows[0]):
-            raise missing(self.of.contract.table, key)
+            raise missing(self.of.contract.name, key)
         body = render(self.showing.row(rows[0], fields, related))
         view = of_content(body) if include else self._view(rows[0], fields)
         return told(request, Answer(body, etag=service_of(request).etags.row(version_of(rows[0]), view)))
@@ -218,7 +218,7 @@ class Table:
             PreconditionRequired: it has to, and doesn't.
             InvalidQuestion: what it says can't be understood.
         """
-        table = self.of.contract.table
+        table = self.of.contract.name
         return service_of(request).etags.match(request.scope, table, demanded=demanded and self.demands is not None)
 
     async def create(self, request: Request, body: Schema) -> Response:
@@ -303,7 +303,7 @@ class Table:
         """What the table answers, as JSON, and which of it isn't ready."""
         left = service_of(request).database.catalogue.available(self.of.contract)
         return {
-            "table": self.of.contract.table,
+            "table": self.of.contract.name,
             "default_order": [str(sort) for sort in self.of.contract.default_order],
             "questions": [openapi.described(one, ready(left, self.of.contract, one)) for one in served(self.of.contract)],
         }

@@ -47,7 +47,7 @@ def refused(of: Surface, question: Question, given: Mapping[str, Any] = EVERY_RO
     refusal = refuse(of.contract, question, given)
     line = f" Or give the table this index: {refusal.index}" if refusal.index else ""
     return NotServed(
-        f"No index of {of.contract.table} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
+        f"No index of {of.contract.name} serves {refusal.asked}. Nearest: {refusal.nearest}.{line}",
         asked=refusal.asked,
         nearest=refusal.nearest,
         index=refusal.index,

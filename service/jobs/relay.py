@@ -96,7 +96,7 @@ class Relay:
             except Exception as error:  # noqa: BLE001  # whichever server it was, it comes back
                 self._failed += 1
                 if able:
-                    log.warning("the relay begins anew", reason=str(error).partition("\n")[0] or type(error).__name__)
+                    log.warning("the relay begins anew", reason=_reason(error))
                 able = False
             await asyncio.sleep(AGAIN_SECONDS * (0.5 + random.random()))  # noqa: S311  # no secret: two needn't come together
 
@@ -107,7 +107,7 @@ class Relay:
         for consumer in self._consumers:
             more |= await self._tell(connection, consumer)
         for chore in self._chores:
-            more |= await chore.step(connection)
+            more |= await self._done(chore, connection)
         if monotonic() - self._pruned > PRUNE_SECONDS:
             self._pruned = monotonic()
             async with connection.begin():
@@ -144,12 +144,23 @@ class Relay:
                 await consumer.told(notes)
         except Exception as error:  # noqa: BLE001  # the others are told all the same, and this one again
             self._failed += 1
-            log.warning("a consumer couldn't be told", consumer=consumer.name, reason=str(error) or type(error).__name__)
+            log.warning("a consumer couldn't be told", consumer=consumer.name, reason=_reason(error))
             return False
         async with connection.begin():
             await feed.told(connection, consumer.name, self.holder, notes[-1].number)
         self._handed_on[consumer.name] = self._handed_on.get(consumer.name, 0) + len(notes)
         return len(notes) >= feed.AT_ONCE
+
+    async def _done(self, chore: Chore, connection: AsyncConnection) -> bool:
+        """Do a chore; whether there is more to do at once. One that fails holds the others up only where the connection is lost."""
+        try:
+            return await chore.step(connection)
+        except Exception as error:
+            if connection.closed or connection.invalidated:
+                raise
+            self._failed += 1
+            log.warning("a chore failed, and comes again", chore=type(chore).__name__, reason=_reason(error))
+            return False
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
@@ -177,3 +188,8 @@ class Relay:
         except Exception as error:  # noqa: BLE001  # its holds end by themselves
             log.debug("a relay's holds couldn't be let go", reason=str(error))
         await self._engine.dispose()
+
+
+def _reason(error: Exception) -> str:
+    """What was said, in a line."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -59,6 +59,7 @@ class JobRow(Model):
     of_key = Index("ix_shelfmark_jobs_of_key", asked_by, id.desc())
     of_key_by_state = Index("ix_shelfmark_jobs_of_key_by_state", asked_by, state, id.desc())
     default_order = (id.desc(),)
+    called = "jobs"
 
 
 class JobRows(Repository[JobRow]):

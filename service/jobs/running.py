@@ -23,8 +23,8 @@ from service.jobs.job import Job, Refused
 from service.jobs.transitions import Claim, Claimed
 
 TELL_SECONDS = 0.5
-Outcome = Literal["done", "failed", "queued", "fenced"]
-"""How a run ended; `queued`: it failed and is tried again, `fenced`: another run has taken over, or somebody wanted its end."""
+Outcome = Literal["done", "failed", "queued", "cancelled", "fenced"]
+"""How a run ended; `queued`: it failed and is tried again, `fenced`: another run has taken over."""
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -146,12 +146,13 @@ async def perform(
         return None
     try:
         result = msgspec.to_builtins(await _called(jobs, Run(claimed, database, things), claimed))
+        async with database.writing() as unit:
+            return claimed.name, "done" if await transitions.finish(unit.session, claim, result) else "fenced"
     except Fenced:
-        return claimed.name, "fenced"
+        async with database.writing() as unit:
+            return claimed.name, "cancelled" if await transitions.cancelled(unit.session, claim) else "fenced"
     except Exception as error:  # noqa: BLE001  # whatever it is, the job's row says it
         return claimed.name, await _failed(database, claimed, error)
-    async with database.writing() as unit:
-        return claimed.name, "done" if await transitions.finish(unit.session, claim, result) else "fenced"
 
 
 async def _called(jobs: Mapping[str, Job[Any]], run: Run, claimed: Claimed) -> Any:
@@ -167,6 +168,11 @@ async def _called(jobs: Mapping[str, Job[Any]], run: Run, claimed: Claimed) -> A
         if not limit.expired():
             raise
         raise Unable(f"It ran for {work.timeout:g} s, as long as it may.") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        raise Unable("Something that it waited for was cancelled.") from error  # by itself: nobody has broken off the run
 
 
 async def _failed(database: Database, claimed: Claimed, error: Exception) -> Outcome:

@@ -34,22 +34,30 @@ schedules = Table(
     Column("job_id", BigInteger, comment="the last job that it asked for"),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
 )
-# Times are counted from midnight UTC: a schedule of a day comes at `at`, one of an hour at its minutes, whenever it was declared.
-DECLARE = text("""
+# Times are counted from a Monday, midnight UTC: a schedule of a week comes on Mondays, one of a day at `at`, one of an hour at its
+# minutes, whenever it was declared. What is due already stays so; another time than was declared before holds from the next one on.
+MONDAY = "timestamptz '2001-01-01 00:00:00+00'"
+DECLARE = text(f"""
 WITH anew AS (
   SELECT CAST(:name AS text) AS name, CAST(:every AS interval) AS every,
-    CAST(date_trunc('day', clock_timestamp(), 'UTC') AS timestamptz) + CAST(:at AS interval) AS first
+    {MONDAY} + CAST(:at AS interval) AS first
 )
 INSERT INTO shelfmark_schedules AS known (name, every, due_at)
-SELECT name, every, first + every * greatest(0, ceil(extract(epoch FROM clock_timestamp() - first) / extract(epoch FROM every)))
+SELECT name, every, first + every * ceil(extract(epoch FROM clock_timestamp() - first) / extract(epoch FROM every))
 FROM anew
 ON CONFLICT (name) DO UPDATE SET
-  due_at = CASE WHEN known.every = excluded.every THEN known.due_at ELSE excluded.due_at END,
+  due_at = CASE
+    WHEN known.due_at <= clock_timestamp() OR (
+      known.every = excluded.every
+      AND mod(extract(epoch FROM excluded.due_at - known.due_at), extract(epoch FROM excluded.every)) = 0
+    ) THEN known.due_at
+    ELSE excluded.due_at END,
   every = excluded.every, seen_at = clock_timestamp()
 """).bindparams(bindparam("every", type_=Interval), bindparam("at", type_=Interval))
-FIRE = text("""
+DUE = text("SELECT name FROM shelfmark_schedules WHERE due_at <= clock_timestamp()")
+FIRE = text(f"""
 WITH due AS (
-  SELECT name, every, due_at FROM shelfmark_schedules
+  SELECT name, CAST(:every AS interval) AS every, {MONDAY} + CAST(:at AS interval) AS first FROM shelfmark_schedules
   WHERE name = :name AND due_at <= clock_timestamp() FOR UPDATE SKIP LOCKED
 ), job AS (
   INSERT INTO shelfmark_jobs (name, args, key, attempts, lease)
@@ -58,11 +66,11 @@ WITH due AS (
   RETURNING id
 )
 UPDATE shelfmark_schedules AS known SET
-  due_at = due.due_at + due.every * (1 + floor(extract(epoch FROM clock_timestamp() - due.due_at) / extract(epoch FROM due.every))),
+  due_at = due.first + due.every * (1 + floor(extract(epoch FROM clock_timestamp() - due.first) / extract(epoch FROM due.every))),
   fired_at = clock_timestamp(), job_id = coalesce((SELECT id FROM job), known.job_id)
 FROM due WHERE known.name = due.name
 RETURNING known.name
-""").bindparams(bindparam("args", type_=JSONB))
+""").bindparams(bindparam("args", type_=JSONB), bindparam("every", type_=Interval), bindparam("at", type_=Interval))
 FORGET = text("DELETE FROM shelfmark_schedules WHERE seen_at < clock_timestamp() - make_interval(days => :days)")
 SEEN = text("UPDATE shelfmark_schedules SET seen_at = clock_timestamp() WHERE name = ANY (CAST(:names AS text[]))")
 
@@ -74,7 +82,8 @@ class Schedule:
     Attributes:
         job: what is to be done.
         every: how often.
-        at: how long after midnight UTC; for what comes several times a day, when it comes first.
+        at: how long after midnight UTC; for what comes several times a day, when it comes first; for what comes less often than
+            that, how long after the midnight before a Monday.
         args: what its function is called with.
         name: by which its row is known; by default the job's.
     """
@@ -113,15 +122,18 @@ class Schedules:
         self._looked = monotonic()
         if not self._declared_there:
             await self.declare(connection)
+        async with connection.begin():
+            due = set(await connection.scalars(DUE))
         for schedule in self._declared:
-            await self.fire(connection, schedule)
+            if schedule.name in due:
+                await self.fire(connection, schedule)
         if monotonic() - self._pruned > PRUNE_SECONDS:
             self._pruned = monotonic()
             await self._prune(connection)
         return False
 
     async def declare(self, connection: AsyncConnection) -> None:
-        """Make sure that each schedule has its row; one whose interval has changed begins anew."""
+        """Make sure that each schedule has its row, with the times that this version of the service has declared."""
         for schedule in sorted(self._declared, key=lambda schedule: schedule.name):
             async with connection.begin():
                 await connection.execute(DECLARE, {"name": schedule.name, "every": schedule.every, "at": schedule.at})
@@ -132,7 +144,8 @@ class Schedules:
         job = schedule.job
         values = {"job": job.name, "args": job.written(schedule.args), "attempts": job.attempts, "lease": job.lease}
         async with connection.begin():
-            return await connection.scalar(FIRE, {**values, "name": schedule.name}) is not None
+            values |= {"name": schedule.name, "every": schedule.every, "at": schedule.at}
+            return await connection.scalar(FIRE, values) is not None
 
     async def _prune(self, connection: AsyncConnection) -> None:
         async with connection.begin():

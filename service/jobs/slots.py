@@ -70,6 +70,9 @@ class Slots:
         self._free = asyncio.Semaphore(most)
         self._running: dict[Claim, asyncio.Task[Any]] = {}
         self._why: dict[Claim, str] = {}
+        self._stopped: set[Claim] = set()
+        self._missed: set[Claim] = set()
+        self._ending = False
         self._outcomes: dict[tuple[str, str], int] = {}
         self._took: dict[str, Spread] = {}
 
@@ -97,20 +100,21 @@ class Slots:
                 finally:
                     await self._settle(grace_seconds)
         finally:
-            with suppress(Problem):
-                await self._leave()
+            await self._leave()
 
     async def beat(self) -> None:
         """Say that the worker lives, renew its leases, break off what isn't its own any more or is to end."""
         claims = list(self._running)
         async with self._database.writing() as unit:
-            if self.most:
+            if self.most and not self._ending:
                 await unit.session.execute(SEEN, {"id": self.id, "slots": self.most})
             going = await transitions.renew(unit.session, claims) if claims else {}
-        for claim in claims:
-            if claim not in going:
-                self._break(claim, "fenced")
-            elif going[claim]:
+        missed = {claim for claim in claims if claim not in going}
+        for claim in missed & self._missed:  # found twice: a run that ends just now isn't broken off
+            self._break(claim, "fenced")
+        self._missed = missed
+        for claim, cancelled in going.items():
+            if cancelled:
                 self._break(claim, "cancelled")
 
     def told(self) -> Told:
@@ -129,13 +133,14 @@ class Slots:
             if ended:
                 self._count(*ended, monotonic() - began)
         except asyncio.CancelledError:
-            why = self._why.get(claim, "handed back")
-            await self._broken_off(claim, why)
+            self._stopped.add(claim)
+            await self._broken_off(claim, self._why.get(claim, "handed back"))
         except Problem as problem:  # the lease ends, and another run begins
             log.warning("a run's end couldn't be told", job=claim[0], reason=problem.detail)
         finally:
             self._running.pop(claim, None)
             self._why.pop(claim, None)
+            self._stopped.discard(claim)
             self._free.release()
             self.ended()
 
@@ -149,9 +154,10 @@ class Slots:
                     await transitions.hand_back(unit.session, [claim])
 
     def _break(self, claim: Claim, why: str) -> None:
+        """Have a run stop: once more where it didn't, since a cancellation may get lost on its way."""
         task = self._running.get(claim)
-        if task and claim not in self._why:
-            self._why[claim] = why
+        if task and claim not in self._stopped:
+            self._why.setdefault(claim, why)
             task.cancel()
 
     async def _beat(self) -> None:
@@ -160,23 +166,26 @@ class Slots:
             try:
                 await self.beat()
                 able = True
-            except Problem as problem:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next beat may go
                 if able:
-                    log.warning("leases can't be renewed", reason=problem.detail)
+                    log.warning("leases can't be renewed", reason=str(error))
                 able = False
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _settle(self, seconds: float) -> None:
+        self._ending = True
+        await self._leave()  # nothing more is to be handed out for it
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=seconds)
-        for claim in list(self._running):
-            self._break(claim, "handed back")
-        if self._running:
-            await asyncio.wait(list(self._running.values()))
+        while self._running:
+            for claim in list(self._running):
+                self._break(claim, "handed back")
+            await asyncio.wait(list(self._running.values()), timeout=BEAT_SECONDS)
 
     async def _leave(self) -> None:
-        async with self._database.writing() as unit:
-            await unit.session.execute(LEFT, {"id": self.id})
+        with suppress(Problem):  # else it is missed after some seconds
+            async with self._database.writing() as unit:
+                await unit.session.execute(LEFT, {"id": self.id})
 
     def _count(self, name: str, outcome: str, seconds: float) -> None:
         known = name if name in self._jobs else "unknown"

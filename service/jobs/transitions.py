@@ -22,22 +22,30 @@ ERROR_MOST = 2_000
 LOCK = 7_401_168
 """Hands out by one at a time, so that they count what is out already."""
 
+NOW = "(SELECT clock_timestamp())"
+"""The time, once for a statement: what is compared with a volatile function itself is looked up in no index."""
 TURN = text("SELECT pg_try_advisory_xact_lock(:lock)")
-HAND_OUT = text("""
+# What was handed out before has waited already, and is no more than what the workers that died had: it goes before what is new,
+# and needs no room.
+SEEN = "id, failures, attempts, cancel_at IS NOT NULL AS cancelled, state = 'running' AND NOT advanced AS lost"
+HAND_OUT = text(f"""
 WITH room AS (
   SELECT coalesce(CAST(:room AS bigint), (
     SELECT 2 * coalesce(sum(slots), 0) FROM shelfmark_workers WHERE seen_at > clock_timestamp() - make_interval(secs => :alive)
-  ) - (SELECT count(*) FROM shelfmark_jobs WHERE handed IS TRUE AND due_at > clock_timestamp())) AS jobs
+  ) - (SELECT count(*) FROM shelfmark_jobs WHERE handed IS TRUE AND due_at > {NOW})) AS jobs
+), orphaned AS (
+  SELECT {SEEN} FROM shelfmark_jobs WHERE state = 'running' AND due_at <= {NOW}
+  ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
+), unheard AS (
+  SELECT {SEEN} FROM shelfmark_jobs WHERE handed IS TRUE AND due_at <= {NOW}
+  ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
+), fresh AS (
+  SELECT {SEEN} FROM shelfmark_jobs
+  WHERE state IN ('queued', 'running') AND state <> 'running' AND NOT handed AND due_at <= {NOW}
+  ORDER BY due_at, id LIMIT (SELECT least(greatest(jobs, 0), :most) FROM room) FOR UPDATE SKIP LOCKED
 ), due AS (
   SELECT id, lost, cancelled, NOT cancelled AND lost AND failures + 1 >= attempts AS failed
-  FROM (
-    SELECT id, failures, attempts, cancel_at IS NOT NULL AS cancelled, state = 'running' AND NOT advanced AS lost
-    FROM shelfmark_jobs
-    WHERE state IN ('queued', 'running') AND due_at <= clock_timestamp()
-    ORDER BY due_at, id
-    LIMIT (SELECT least(greatest(jobs, 0), :most) FROM room)
-    FOR UPDATE SKIP LOCKED
-  ) AS found
+  FROM (TABLE orphaned UNION ALL TABLE unheard UNION ALL TABLE fresh LIMIT :most) AS found
 )
 UPDATE shelfmark_jobs AS job SET
   claim = job.claim + 1,
@@ -48,8 +56,13 @@ UPDATE shelfmark_jobs AS job SET
   handed = NOT (due.cancelled OR due.failed),
   advanced = false,
   due_at = clock_timestamp() + make_interval(secs => :seconds)
-FROM due WHERE job.id = due.id
+FROM due WHERE job.id = due.id AND job.id = ANY (ARRAY(SELECT id FROM due)) -- by key, whatever a join would cost
 RETURNING job.id, job.claim, job.state
+""")
+UNBEGUN = text(f"""
+SELECT id, claim FROM shelfmark_jobs
+WHERE handed IS TRUE AND due_at > {NOW} AND due_at <= {NOW} + make_interval(secs => :left)
+ORDER BY due_at LIMIT :most
 """)
 TAKE_BACK = text("""
 UPDATE shelfmark_jobs AS job SET handed = false, due_at = clock_timestamp()
@@ -63,21 +76,31 @@ UPDATE shelfmark_jobs SET
 WHERE id = :id AND claim = :claim AND handed AND cancel_at IS NULL
 RETURNING id, claim, name, args, asked_by, checkpoint, done, total, lease
 """)
+# A row that is locked is skipped: whoever holds it keeps a chunk, which renews the lease too. What was handed out and hasn't begun
+# is still whose it was.
 RENEW = text("""
 WITH given AS (SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)),
-renewed AS (
-  UPDATE shelfmark_jobs AS job SET due_at = clock_timestamp() + make_interval(secs => lease)
-  FROM given
-  WHERE job.id = given.id AND job.claim = given.claim AND job.state = 'running'
+late AS (
+  SELECT job.id FROM shelfmark_jobs AS job JOIN given USING (id)
+  WHERE job.claim = given.claim AND job.state = 'running'
     AND job.due_at < clock_timestamp() + make_interval(secs => job.lease * 2 / 3)
+  FOR UPDATE OF job SKIP LOCKED
+),
+renewed AS (
+  UPDATE shelfmark_jobs AS job SET due_at = clock_timestamp() + make_interval(secs => lease) FROM late WHERE job.id = late.id
 )
 SELECT job.id, job.claim, job.cancel_at IS NOT NULL FROM shelfmark_jobs AS job JOIN given USING (id)
-WHERE job.claim = given.claim AND job.state = 'running'
+WHERE job.claim = given.claim AND (job.state = 'running' OR job.handed)
 """)
+# A chunk that keeps the checkpoint which was there already is no progress: else a run that fails behind it would be tried for ever.
 ADVANCE = text("""
 UPDATE shelfmark_jobs SET
-  checkpoint = :checkpoint, done = coalesce(CAST(:done AS bigint), done), total = coalesce(CAST(:total AS bigint), total),
-  message = coalesce(CAST(:message AS text), message), advanced = true, failures = 0, error = NULL,
+  advanced = advanced OR checkpoint IS DISTINCT FROM CAST(:checkpoint AS jsonb),
+  failures = CASE WHEN checkpoint IS DISTINCT FROM CAST(:checkpoint AS jsonb) THEN 0 ELSE failures END,
+  error = CASE WHEN checkpoint IS DISTINCT FROM CAST(:checkpoint AS jsonb) THEN NULL ELSE error END,
+  checkpoint = CAST(:checkpoint AS jsonb),
+  done = coalesce(CAST(:done AS bigint), done), total = coalesce(CAST(:total AS bigint), total),
+  message = coalesce(CAST(:message AS text), message),
   due_at = clock_timestamp() + make_interval(secs => lease)
 WHERE id = :id AND claim = :claim AND state = 'running' AND cancel_at IS NULL
 RETURNING id
@@ -97,21 +120,29 @@ RETURNING id
 FAIL = text("""
 UPDATE shelfmark_jobs SET
   failures = failures + CAST(NOT advanced AS int),
-  state = CASE WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN 'failed' ELSE 'queued' END,
-  finished_at = CASE WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN clock_timestamp() END,
+  state = CASE
+    WHEN cancel_at IS NOT NULL THEN 'cancelled'
+    WHEN :final OR (NOT advanced AND failures + 1 >= attempts) THEN 'failed'
+    ELSE 'queued' END,
+  finished_at = CASE
+    WHEN cancel_at IS NOT NULL OR :final OR (NOT advanced AND failures + 1 >= attempts) THEN clock_timestamp() END,
   error = :error,
-  due_at = clock_timestamp() + make_interval(secs => least(power(2, failures + 1), :most) * (0.5 + random()))
+  due_at = clock_timestamp() + make_interval(secs => least(power(2, least(failures + 1, 30)), :most) * (0.5 + random()))
 WHERE id = :id AND claim = :claim AND state = 'running'
 RETURNING state
 """)
 HAND_BACK = text("""
-UPDATE shelfmark_jobs AS job SET state = 'queued', due_at = clock_timestamp()
+UPDATE shelfmark_jobs AS job SET
+  state = CASE WHEN cancel_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+  finished_at = CASE WHEN cancel_at IS NOT NULL THEN clock_timestamp() END,
+  due_at = clock_timestamp()
 FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)
 WHERE job.id = given.id AND job.claim = given.claim AND job.state = 'running'
 """)
 CANCELLED = text("""
 UPDATE shelfmark_jobs SET state = 'cancelled', finished_at = clock_timestamp()
-WHERE id = :id AND claim = :claim AND state = 'running'
+WHERE id = :id AND claim = :claim AND state = 'running' AND cancel_at IS NOT NULL
+RETURNING id
 """)
 CANCEL = text("""
 UPDATE shelfmark_jobs SET
@@ -137,10 +168,10 @@ WITH job AS (
 )
 SELECT id FROM job
 """)
-PRUNE = text("""
+PRUNE = text(f"""
 DELETE FROM shelfmark_jobs WHERE id IN (
   SELECT id FROM shelfmark_jobs
-  WHERE finished_at IS NOT NULL AND finished_at < clock_timestamp() - make_interval(days => :days)
+  WHERE finished_at IS NOT NULL AND finished_at < {NOW} - make_interval(days => :days)
   ORDER BY finished_at LIMIT :most FOR UPDATE SKIP LOCKED
 )
 """)
@@ -174,13 +205,19 @@ async def hand_out(session: Session, most: int, room: int | None = None) -> Sequ
     Args:
         session: in a transaction.
         most: how many.
-        room: how many may wait for a worker; None: twice what the workers that live can run, less what waits already.
+        room: how many new ones may wait for a worker; None: twice what the workers that live can run, less what waits already.
     """
     if room is None and not await session.scalar(TURN, {"lock": LOCK}):
         return []
     values = {"most": most, "room": room, "seconds": HANDED_SECONDS, "alive": ALIVE_SECONDS, "lost": LOST, "died": DIED}
     found = await session.execute(HAND_OUT, values)
     return [(row.id, row.claim) for row in found if row.state == "queued"]
+
+
+async def unbegun(session: Session, seconds: float, most: int) -> Sequence[Claim]:
+    """Claims that were handed out so many seconds ago or more, and by which no run has begun yet."""
+    found = await session.execute(UNBEGUN, {"left": HANDED_SECONDS - seconds, "most": most})
+    return [(id_, claim) for id_, claim in found]
 
 
 async def take_back(session: Session, claims: Sequence[Claim]) -> None:
@@ -195,7 +232,7 @@ async def start(session: Session, claim: Claim) -> Claimed | None:
 
 
 async def renew(session: Session, claims: Sequence[Claim]) -> dict[Claim, bool]:
-    """Go on with runs: those that are still what their job's row says, and whether somebody wants the job to end."""
+    """Go on with runs: those that are what their job's row says, or may yet begin, and whether somebody wants its end."""
     found = await session.execute(RENEW, _apart(claims))
     return {(id_, claim): cancelled for id_, claim, cancelled in found}
 
@@ -234,9 +271,9 @@ async def hand_back(session: Session, claims: Sequence[Claim]) -> None:
     await session.execute(HAND_BACK, _apart(claims))
 
 
-async def cancelled(session: Session, claim: Claim) -> None:
-    """End a job whose run was broken off because somebody wanted its end."""
-    await session.execute(CANCELLED, _named(claim))
+async def cancelled(session: Session, claim: Claim) -> bool:
+    """End a job whose run was broken off because somebody wanted its end; False where nobody does, or it isn't this run's."""
+    return await session.scalar(CANCELLED, _named(claim)) is not None
 
 
 async def cancel(session: Session, id_: int) -> str | None:

@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from sqlalchemy import Identity, Index, func
+from sqlalchemy import Identity, Index, func, literal_column
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Model, Page, Repository, Unit
@@ -23,6 +23,14 @@ class Event(Model):
 
     in_time = Index("ix_events_in_time", occurred_at, id)
     of_subject = Index("ix_events_of_subject", subject, id.desc())
+    # What stops a loan from being told of twice on a day is this index, not a check in Python.
+    unique_overdue = Index(
+        "uq_events_overdue",
+        subject,
+        func.jsonb_extract_path_text(payload, literal_column("'day'")),
+        unique=True,
+        postgresql_where=kind == "loan.overdue",
+    )
 
 
 class EventRead(Schema):

@@ -148,11 +148,12 @@ class Lending:
         """End the holds whose copy wasn't fetched until `now`, and pass the copies on, each in a unit of work; how many."""
         ended = 0
         while late := await self.holds.expired(now, AT_ONCE):
-            ended += sum([await self._expire(hold_id, now) for hold_id in late])
+            ended += sum([await self.expire(hold_id, now) for hold_id in late])
         return ended
 
     @once_more
-    async def _expire(self, hold_id: int, now: datetime.datetime) -> bool:
+    async def expire(self, hold_id: int, now: datetime.datetime) -> bool:
+        """End a hold whose copy wasn't fetched until `now`, and pass the copy on; False where that isn't so any more."""
         async with self.database.writing():
             await self.holds.lock_queue_of(hold_id)
             hold = await self.holds.expire(hold_id, now)

@@ -1,4 +1,4 @@
-"""A Redis that a test may kill and stop."""
+"""A Redis of a test's own, to be killed, stopped and emptied; by default it remembers nothing beyond its end."""
 
 import os
 import shutil
@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from service.local import places, redis
 from service.local.places import Places
 
 
 @dataclass
 class OwnRedis:
-    """A Redis that a test may kill and stop."""
+    """A running server."""
 
     where: Places
 
@@ -25,7 +27,7 @@ class OwnRedis:
         return f"unix://{self.where.sockets / redis.SOCKET}?db=0"
 
     def suffer(self, fault: str) -> None:
-        """Be killed, or be stopped."""
+        """Be `killed`, or be `stopped`."""
         process_id = int(redis.daemon(self.where).pid_file.read_text())
         os.kill(process_id, signal.SIGKILL if fault == "killed" else signal.SIGSTOP)
 
@@ -35,10 +37,15 @@ class OwnRedis:
             os.kill(int(redis.daemon(self.where).pid_file.read_text()), signal.SIGCONT)
         redis.start(self.where, durable=False)
 
+    async def forget(self) -> None:
+        """Lose all that it has."""
+        async with Redis.from_url(self.url) as there:
+            await there.flushall()
+
 
 @contextmanager
-def own() -> Iterator[OwnRedis]:
-    """A Redis of the test's own."""
+def own_redis() -> Iterator[OwnRedis]:
+    """A server in a directory of its own, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="sm-", dir="/tmp"))  # a short path, for sockets
     folder.chmod(0o755)
     directory = folder / ".shelfmark"

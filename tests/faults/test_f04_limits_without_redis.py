@@ -16,7 +16,8 @@ from service.http.slices import GIVE_UP_SECONDS
 from service.settings import Settings, load
 from tests.factories.authors import AuthorFactory
 from tests.faults.figures import Figures, fault
-from tests.faults.redis import OwnRedis, own
+from tests.faults.redis import OwnRedis
+from tests.faults.redis import own_redis as redis_of_its_own
 from tests.fixtures.application import client_of
 
 REQUESTS, AT_ONCE, SECONDS = 1000, 4, 10.0
@@ -26,7 +27,7 @@ FAULTS = ("killed", "stopped")
 @pytest.fixture
 def own_redis() -> Iterator[OwnRedis]:
     """A Redis of the test's own."""
-    with own() as made:
+    with redis_of_its_own() as made:
         yield made
 
 

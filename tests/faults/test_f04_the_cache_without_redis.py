@@ -13,7 +13,8 @@ from service.db import Database
 from service.settings import Settings, load
 from tests.cache.asking import created, how
 from tests.faults.figures import Figures, fault
-from tests.faults.redis import OwnRedis, own
+from tests.faults.redis import OwnRedis
+from tests.faults.redis import own_redis as redis_of_its_own
 from tests.fixtures.application import client_of
 from tests.waiting import until
 
@@ -23,7 +24,7 @@ REQUESTS, AT_ONCE = 1000, 4
 @pytest.fixture
 def own_redis() -> Iterator[OwnRedis]:
     """A Redis of the test's own."""
-    with own() as made:
+    with redis_of_its_own() as made:
         yield made
 
 

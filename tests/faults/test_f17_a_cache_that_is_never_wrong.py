@@ -20,7 +20,8 @@ from tests.cache.serving import MISTAKES
 from tests.cache.traffic import Traffic, traffic
 from tests.faults.figures import Figures, fault
 from tests.faults.proxy import Proxy, proxied
-from tests.faults.redis import OwnRedis, own
+from tests.faults.redis import OwnRedis
+from tests.faults.redis import own_redis as redis_of_its_own
 
 SECONDS = float(os.environ.get("SHELFMARK_F17_SECONDS", "60"))
 WRITERS, READERS = 16, 64
@@ -31,7 +32,7 @@ STOPPED_SECONDS = 3.0
 @pytest.fixture
 def own_redis() -> Iterator[OwnRedis]:
     """A Redis of the test's own."""
-    with own() as made:
+    with redis_of_its_own() as made:
         yield made
 
 

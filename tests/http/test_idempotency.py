@@ -262,3 +262,22 @@ async def test_sent_many_times_at_once_it_is_done_once(committing_client: AsyncC
     assert {answer.status_code for answer in found} <= {201, 409}
     assert len({answer.content for answer in done}) == 1
     assert await number_of(committed) == 1
+
+
+async def test_old_answers_are_looked_up_however_many_are_kept(client: AsyncClient, database: Bound) -> None:
+    """Each new answer takes two old ones with it. Those that aren't old yet are not read for that."""
+    many = text("""
+        INSERT INTO shelfmark_answers (id, asked, status, headers, body)
+        SELECT decode(md5(CAST(number AS text)), 'hex'), '', 201, '{}', '' FROM generate_series(1, 20000) AS number
+    """)
+    read = text("""
+        SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables WHERE relname = 'shelfmark_answers'
+    """)
+    async with database.writing() as unit:
+        await unit.session.execute(many)
+        await unit.session.execute(text("ANALYZE shelfmark_answers"))
+        before = int(await unit.session.scalar(read) or 0)
+    assert (await client.post(AUTHORS, json={"name": "Tove"}, headers=key())).status_code == 201
+    assert (await client.post(f"{AUTHORS}:batch", json={"data": [{"name": "Astrid"}]}, headers=key())).status_code == 201
+    async with database.reading() as session:
+        assert int(await session.scalar(read) or 0) - before < 100

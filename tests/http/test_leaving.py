@@ -16,7 +16,7 @@ from service.db.deadline import DEADLINE, left, stand_firm, until
 from service.db.gate import Gate
 from service.errors import Overloaded, TimedOut
 from service.http.lagging import LATE_TICKS
-from service.http.leaving import TICK_SECONDS, Leaving, Watch
+from service.http.leaving import NEVER, TICK_SECONDS, Leaving, Watch
 from tests.waiting import until as happened
 
 LONG = 60.0
@@ -113,6 +113,24 @@ async def test_a_deadline_stops_a_request() -> None:
         await called(layer, client)
     assert 0.1 <= time.monotonic() - began < 1.0
     assert (layer.watch.late, layer.watch.left) == (1, 0)
+
+
+async def test_an_answer_that_goes_on_is_not_late_and_costs_no_look() -> None:
+    """A stream of hours: once it has begun, only its client ends it."""
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await never(scope, receive, send)
+
+    layer, client = Door(seconds=TICK_SECONDS).around(streaming), Client()
+    client.says.put_nowait(part(b"", more=False))
+    request = asyncio.create_task(called(layer, client))
+    await happened(lambda: [flight.since for flight in layer.watch.flights] == [NEVER])
+    assert not request.done()
+    client.says.put_nowait(GONE)
+    await request
+    assert (layer.watch.late, layer.watch.left) == (0, 1)
+    assert not layer.watch.flights
 
 
 async def test_the_cancellation_is_taken_back() -> None:

@@ -1,10 +1,12 @@
-"""An engine as imports use it: connections of its own, real commits, no time limit of the driver."""
+"""An engine as imports use it: connections of its own, real commits, no time limit of the driver; and what is logged, kept."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from typing import Any
 
 import pytest
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from structlog.testing import capture_logs
 
 from tests.fixtures.databases import emptied
 
@@ -16,3 +18,10 @@ async def importing_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     yield made
     await emptied(made)
     await made.dispose()
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged. Jobs that fail on purpose would fill the screen with tracebacks, which takes a second each."""
+    with capture_logs() as found:
+        yield found

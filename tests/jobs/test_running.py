@@ -1,35 +1,57 @@
 """A run of a job: its chunks are kept with their checkpoints, and how it ends is written down."""
 
+import asyncio
+import math
+from typing import Any
+
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, text, update
 
+from service.db import Database
 from service.db.bound import Bound
-from service.jobs.job import How, Refused, enqueue, job
-from service.jobs.rows import JobRow, JobRows
-from service.jobs.running import Run
-from service.tables.authors import Author, Authors
+from service.db.model import table_of
+from service.jobs import running, transitions
+from service.jobs.job import How, Job, enqueue, job
+from service.jobs.rows import JobRow
+from service.jobs.running import Run, perform
+from service.settings import Settings
+from service.tables.authors import Authors
 from tests.fixtures.jobs import Ran, RunJobs
+from tests.jobs.errands import JOBS, add, authors, fail, handed_out, row, wait, write
+from tests.waiting import until
 
 
-@job(name="test.write", attempts=3)
-async def write(run: Run, *, names: list[str]) -> int:
-    """Writes an author in each chunk."""
-    for place in range(run.checkpoint or 0, len(names)):
-        async with run.chunk():
-            await Authors(run.database).create(name=names[place])
-            run.reached(place + 1, done=place + 1, total=len(names))
-    return len(names)
-
-
-@job(name="test.fail", attempts=3)
-async def fail(run: Run, *, reason: str, final: bool = False) -> None:
-    """Fails."""
-    raise Refused(reason) if final else ValueError(reason)
-
-
-async def row(database: Bound, id_: int) -> JobRow:
-    """A job's row."""
-    return await JobRows(database).get(id_)
+@job(name="test.odd", attempts=2, timeout=0.05)
+async def odd(run: Run, *, way: str) -> Any:  # noqa: C901 - a list of ways
+    """Ends in an odd way."""
+    match way:
+        case "cancelled within":
+            task = asyncio.create_task(asyncio.sleep(60))
+            task.cancel()
+            await task
+        case "too long":
+            await asyncio.sleep(60)
+        case "no progress":
+            async with run.chunk():
+                pass
+            raise ValueError(way)
+        case "uses":
+            return run.uses(Settings).job_keep_days
+        case "uses what isn't there":
+            run.uses(Bound)
+        case "not storable":
+            return {"text": "a\0b"}
+        case "no number":
+            return math.nan
+        case "no JSON":
+            return object()
+        case "database":
+            async with run.database.writing() as unit:
+                await unit.session.execute(text("SELECT 1 / 0"))
+        case "unknown to the database":
+            async with run.database.writing() as unit:
+                await unit.session.execute(text("SELECT no_such_function('secret')"))
+    return None
 
 
 async def test_what_was_asked_for_is_done_once(database: Bound, run_jobs: RunJobs) -> None:
@@ -39,8 +61,7 @@ async def test_what_was_asked_for_is_done_once(database: Bound, run_jobs: RunJob
     assert await run_jobs(write) == []
     found = await row(database, asked)
     assert (found.state, found.result, found.checkpoint, found.done, found.total) == ("done", 2, 2, 2, 2)
-    async with database.reading() as session:
-        assert set(await session.scalars(select(Author.name))) == {"one", "two"}
+    assert await authors(database) == ["one", "two"]
 
 
 async def test_nothing_is_asked_for_by_what_was_rolled_back(database: Bound, run_jobs: RunJobs) -> None:
@@ -80,3 +101,168 @@ async def test_a_job_that_nobody_knows_and_arguments_that_nobody_takes(database:
     assert [ran.outcome for ran in await run_jobs(write)] == ["queued", "done", "failed"]
     assert "knows no job test.fail" in str((await row(database, unknown)).error)
     assert "can't be read" in str((await row(database, wrong + 1)).error)
+
+
+async def test_a_poison_job_fails_after_its_attempts_and_holds_nobody_up(database: Bound, run_jobs: RunJobs) -> None:
+    async with database.writing():
+        poison = await enqueue(fail, reason="Poison.")
+    ends = []
+    for turn in range(fail.attempts):
+        async with database.writing() as unit:
+            await enqueue(write, names=[f"{turn}"])
+            await unit.session.execute(update(table_of(JobRow)).values(due_at=func.clock_timestamp()))
+        ends.append({ran.name: ran.outcome for ran in await run_jobs(fail, write)})
+    assert [end["test.fail"] for end in ends] == ["queued", "queued", "failed"]
+    assert {end["test.write"] for end in ends} == {"done"}
+    found = await row(database, poison)
+    assert (found.state, found.failures, found.error) == ("failed", 3, "ValueError: Poison.")
+
+
+async def test_a_run_that_fails_goes_on_where_the_last_chunk_ended(database: Bound, run_jobs: RunJobs) -> None:
+    async with database.writing():
+        asked = await enqueue(write, names=["one", "two", "three"], fail_at=2)
+    assert [ran.outcome for ran in await run_jobs(write)] == ["queued"]
+    found = await row(database, asked)
+    assert (found.checkpoint, found.done, found.failures) == (2, 2, 0)  # it made progress
+    assert await authors(database) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("way", "outcome", "error"),
+    [
+        ("cancelled within", "queued", "Something that it waited for was cancelled."),
+        ("too long", "queued", "It ran for 0.05 s, as long as it may."),
+        ("no progress", "queued", "ValueError: no progress"),
+        ("uses", "done", None),
+        ("uses what isn't there", "failed", "This worker has no Bound."),
+        ("not storable", "queued", "The database can't store one of the values: it is out of range, or not valid text."),
+        ("no number", "queued", "The database can't store one of the values: it is out of range, or not valid text."),
+        ("no JSON", "queued", "TypeError: Encoding objects of type object is unsupported"),
+        ("database", "queued", "The database can't store one of the values: it is out of range, or not valid text."),
+        ("unknown to the database", "queued", "The database refused it (42883). The worker's log says more."),
+    ],
+)
+async def test_odd_ends(database: Bound, run_jobs: RunJobs, way: str, outcome: str, error: str | None) -> None:
+    async with database.writing():
+        asked = await enqueue(odd, way=way)
+    assert [ran.outcome for ran in await run_jobs(odd)] == [outcome]
+    found = await row(database, asked)
+    assert (found.failures, found.error) == (int(outcome != "done"), error)
+
+
+async def test_a_run_that_was_overtaken_keeps_nothing(committed: Database) -> None:
+    """A worker that stood still comes back when another one has gone on."""
+    stood, comes_back = asyncio.Event(), asyncio.Event()
+
+    async def stand_still(run: Run, *, name: str) -> None:
+        async with run.chunk():
+            await Authors(run.database).create(name=name)
+            run.reached(1)
+            stood.set()
+            await comes_back.wait()
+
+    slow: Job[Any] = Job("test.stand", stand_still)
+    async with committed.writing():
+        asked = await enqueue(slow, name="late")
+    async with committed.writing() as unit:
+        (old,) = await handed_out(unit.session)
+    late = asyncio.create_task(perform(committed, {slow.name: slow}, old))
+    await stood.wait()
+    async with committed.writing() as unit:
+        await unit.session.execute(update(table_of(JobRow)).values(due_at=func.clock_timestamp()))
+    async with committed.writing() as unit:
+        (new,) = await handed_out(unit.session)
+    comes_back.set()
+    assert await late == ("test.stand", "fenced")
+    assert await authors(committed) == []
+    assert await perform(committed, {slow.name: slow}, new) == ("test.stand", "done")
+    assert await authors(committed) == ["late"]
+    assert (await row(committed, asked)).state == "done"
+    assert await perform(committed, {slow.name: slow}, old) is None
+
+
+async def test_a_chunk_that_finds_its_job_cancelled_ends_it(committed: Database) -> None:
+    async with committed.writing():
+        asked = await enqueue(write, names=["one", "two"])
+    async with committed.writing() as unit:
+        (claim,) = await handed_out(unit.session)
+        assert await transitions.start(unit.session, claim)
+        await transitions.cancel(unit.session, asked)
+        run = Run(transitions.Claimed(*claim, "test.write", {}, "", None, None, None, 30.0), committed)
+    with pytest.raises(running.Fenced):
+        async with run.chunk():
+            await Authors(committed).create(name="one")
+    assert await authors(committed) == []
+
+
+async def test_cancelled_between_two_chunks(committed: Database) -> None:
+    between, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def two(run: Run) -> None:
+        for name in ("one", "two"):
+            async with run.chunk():
+                await Authors(run.database).create(name=name)
+                run.reached(name)
+            between.set()
+            await goes_on.wait()
+
+    work: Job[Any] = Job("test.two", two)
+    async with committed.writing():
+        asked = await enqueue(work)
+    async with committed.writing() as unit:
+        (claim,) = await handed_out(unit.session)
+    ran = asyncio.create_task(perform(committed, {work.name: work}, claim))
+    await between.wait()
+    async with committed.writing() as unit:
+        assert await transitions.cancel(unit.session, asked) == "running"
+    goes_on.set()
+    assert await ran == ("test.two", "cancelled")
+    found = await row(committed, asked)
+    assert (found.state, found.checkpoint) == ("cancelled", "one")
+    assert await authors(committed) == ["one"]
+
+
+async def test_whoever_breaks_a_run_off_decides_what_becomes_of_it(committed: Database) -> None:
+    async with committed.writing():
+        asked = await enqueue(wait, name="one")
+    async with committed.writing() as unit:
+        (claim,) = await handed_out(unit.session)
+    ran = asyncio.create_task(perform(committed, JOBS, claim))
+    await until(lambda: _has_checkpoint(committed, asked))
+    ran.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ran
+    assert (await row(committed, asked)).state == "running"
+
+
+async def test_a_checkpoint_in_a_transaction_of_ones_own(database: Bound) -> None:
+    async with database.writing() as unit:
+        id_ = await add(unit.session)
+        (claim,) = await handed_out(unit.session)
+        claimed = await transitions.start(unit.session, claim)
+        assert claimed
+        run, connection = Run(claimed, database), await unit.session.connection()
+        await run.save(connection, {"line": 7}, done=7)
+        assert run.checkpoint == {"line": 7}
+        await transitions.cancel(unit.session, id_)
+        with pytest.raises(running.Fenced):
+            await run.save(connection, {"line": 8})
+    assert (await row(database, id_)).checkpoint == {"line": 7}
+
+
+async def test_progress_is_told_now_and_then(database: Bound) -> None:
+    async with database.writing() as unit:
+        id_ = await add(unit.session)
+        (claim,) = await handed_out(unit.session)
+        claimed = await transitions.start(unit.session, claim)
+    assert claimed
+    run = Run(claimed, database)
+    await run.tell(done=1, total=9, message="reading")
+    await run.tell(done=2)
+    found = await row(database, id_)
+    assert (found.done, found.total, found.message, found.advanced) == (1, 9, "reading", False)
+
+
+async def _has_checkpoint(database: Database, id_: int) -> bool:
+    async with database.reading() as session:
+        return await session.scalar(select(JobRow.checkpoint).where(JobRow.id == id_)) is not None

@@ -221,7 +221,7 @@ async def test_a_cancelled_job_leaves_whole_chunks(committed: Database, settings
     async with committed.writing() as unit:
         await transitions.cancel(unit.session, id_)
     await asyncio.wait([run])
-    assert run.result()[1] == "fenced"
+    assert run.result()[1] == "cancelled"
     assert 0 < await books(committed) == await merged(committed, id_) < 300
 
 

@@ -8,7 +8,7 @@ Whoever replaces the library by tables of their own deletes this folder with it.
 """
 
 from service.tables.sample.catalogue import write
-from service.tables.sample.circulation import events, holds, loans, members
+from service.tables.sample.circulation import book_statistics, events, holds, loans, members
 from service.tables.sample.holdings import authors, books, copies
 
 __all__ = ["SAMPLES", "write"]
@@ -21,4 +21,5 @@ SAMPLES = {
     "loans": loans,
     "holds": holds,
     "events": events,
+    "book_statistics": book_statistics,
 }

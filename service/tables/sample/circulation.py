@@ -72,6 +72,18 @@ def events(_books: int, _until: datetime.date) -> Iterator[str]:
              AS act (occurred_at, kind, subject, number, book_id, copy_id, member_id, due_on)"""
 
 
+def book_statistics(_books: int, until: datetime.date) -> Iterator[str]:
+    """One for each book, counted on the day on which the library is seen."""
+    yield f"""
+        INSERT INTO book_statistics (id, book_id, loans, waiting, counted_at)
+        SELECT id, id, coalesce(lent.loans, 0), coalesce(wanted.waiting, 0), TIMESTAMPTZ '{until.isoformat()}Z'
+        FROM books
+        LEFT JOIN (SELECT book_id, count(*) AS loans FROM copies JOIN loans ON copy_id = copies.id GROUP BY book_id) AS lent
+            ON lent.book_id = id
+        LEFT JOIN (SELECT book_id, count(*) AS waiting FROM holds WHERE status = 'waiting' GROUP BY book_id) AS wanted
+            ON wanted.book_id = id"""
+
+
 def _members(books: int) -> int:
     return max(FEWEST_MEMBERS, books // BOOKS_PER_MEMBER)
 
