@@ -163,7 +163,7 @@ class Store:
         return found is None or found[0] is not None
 
     async def _others(self, place: Place, under: bytes) -> Held | None:
-        """What another process has read and kept, under the same marks; None where it takes too long, or a write came in between."""
+        """What another process has read and kept, under the same marks; None where it takes too long, or a write came between."""
         for _ in range(LOOKS):
             await asyncio.sleep(LOOK_SECONDS)
             found = await self._pipe.fetch((*place.marks, place.entry))
