@@ -159,7 +159,7 @@ class Waited:
         if not self.seconds:
             return "no job lost its worker"
         return (
-            f"{len(self.seconds)} jobs lost their worker, and ran again after {statistics.median(self.seconds):.2f} s (median), "
+            f"jobs that lost their worker: {len(self.seconds)}; they ran again after {statistics.median(self.seconds):.2f} s (median), "
             f"{max(self.seconds):.2f} s at the most, {self.longest:.2f} without the machine's own lateness"
         )
 
