@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What a run of the faults may be asked for."""
     parser.addoption("--all-faults", action="store_true", help="fail where a fault was skipped that this machine could have run")
     parser.addoption("--chaos-seconds", type=float, default=180.0, help="for how long everything that jobs need is killed")
+    parser.addoption("--import-rows", type=int, default=1_000_000, help="rows of the import whose worker is killed")
     parser.addoption("--fault-table", type=Path, help="a page that has a table of faults, to be written anew")
 
 

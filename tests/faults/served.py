@@ -33,8 +33,13 @@ class Serving:
 
     def resident_bytes(self) -> int:
         """The most memory that its first process had so far."""
-        status = Path(f"/proc/{self.run.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) * 1024
+        return peak_of(self.run.process.pid)
+
+
+def peak_of(process_id: int) -> int:
+    """The most memory that a process had so far, in bytes."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) * 1024
 
 
 @contextmanager

@@ -63,9 +63,7 @@ async def test_redis_is_lost_while_jobs_wait(how: str, figures: Figures) -> None
             assert all(worker.lives() for worker in force.workers)
             done, there_are, claims = (await connection.execute(DONE)).one()
             there, laid = (await connection.execute(LAID)).one()
-    figures.tell(
-        f"{done:,} of {there_are:,} jobs done, handed out {claims} times at the most; {there:,} chunks there, {laid:,} effects"
-    )
+    figures.tell(f"{done:,} of {there_are:,} jobs done, the highest claim {claims}; {there:,} chunks there, {laid:,} effects")
     figures.tell(f"the next job began {max(again):.2f} s after its return at the latest")
     assert (done, there_are) == (JOBS, JOBS)
     assert (there, laid) == (JOBS * STONES, JOBS * STONES)

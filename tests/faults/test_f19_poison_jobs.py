@@ -51,7 +51,7 @@ async def test_poison(figures: Figures) -> None:
             done = await connection.scalar(OTHERS, {"ids": list(ids.values())})
             deaths = sum(worker.deaths for worker in force.workers)
     for what, (state, error, failures) in found.items():
-        figures.tell(f"{what}: {state} after {failures} failures: {error}")
+        figures.tell(f"{what}: {state}, failures counted: {failures}; {error}")
     figures.tell(f"{done} of {JOBS} others done; {deaths} workers died of it, and were begun again")
     for what, (_, _, said, counted) in POISONS.items():
         state, error, failures = found[what]

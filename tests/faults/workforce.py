@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.faults.machine import Machine
-from tests.faults.served import UNLIMITED
+from tests.faults.served import UNLIMITED, peak_of
 from tests.faults.walls import TABLES
 from tests.fixtures.keys import SECRET
 from tests.fixtures.processes import REPOSITORY, SHELFMARK, Running, answers, kill, members, running, until, unused_port
@@ -99,6 +99,11 @@ class Post:
         """Whether a process is one of its own."""
         return self._run is not None and process_id in members(self._run.process.pid)
 
+    def resident_bytes(self) -> int:
+        """The most memory that any of its processes has had since it was begun."""
+        assert self._run
+        return max(peak_of(process_id) for process_id in members(self._run.process.pid))
+
     def said(self) -> str:
         """What it has printed since it was begun."""
         return self._run.said() if self._run else ""
@@ -159,8 +164,9 @@ class Waited:
         if not self.seconds:
             return "no job lost its worker"
         return (
-            f"{len(self.seconds)} jobs lost their worker, and ran again after {statistics.median(self.seconds):.2f} s (median), "
-            f"{max(self.seconds):.2f} s at the most, {self.longest:.2f} without the machine's own lateness"
+            f"jobs that lost their worker: {len(self.seconds)}; they ran again after "
+            f"{statistics.median(self.seconds):.2f} s (median), {max(self.seconds):.2f} s at the most, "
+            f"{self.longest:.2f} without the machine's own lateness"
         )
 
 
