@@ -96,20 +96,15 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         telemetry=NO_SPANS_OF_THE_FRAMEWORK,
     )
     configure_if_bare()
-    held = database or Database.connect(database_url(loaded), loaded)
-    held.catalogue = Catalogue(schema.models())
-    if loaded.slow_question_ms:
-        held.slow = SlowQuestions(loaded.slow_question_ms / 1000, loaded.slow_plan_seconds)
+    cache = Cache.of(loaded, redis_url(loaded), schema.kept(loaded.cache_seconds_most))
     app.state.service = Service(
         loaded,
-        held,
+        _held(loaded, database or Database.connect(database_url(loaded), loaded), cache),
         Signer(loaded.signing(), loaded.cursor_seconds),
         _redis(loaded),
-        Cache.of(loaded, redis_url(loaded), schema.kept(loaded.cache_seconds_most)),
+        cache,
         {kind: settings.section(kind) for kind in schema.sections()},
     )
-    if app.state.service.cache:
-        held.caches = app.state.service.cache.dropping
     app.state.owned = database is None
     problems.install(app)
     pages.install(app)
@@ -130,6 +125,15 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
     app.state.spans = _spans(loaded, app.state.service.database)
     app.user_middleware = layers(app.state)
     return app
+
+
+def _held(loaded: Settings, database: Database, cache: Cache | None) -> Database:
+    """The database, with what an application adds to it."""
+    database.catalogue = Catalogue(schema.models())
+    if loaded.slow_question_ms:
+        database.slow = SlowQuestions(loaded.slow_question_ms / 1000, loaded.slow_plan_seconds)
+    database.caches = cache.dropping if cache else None
+    return database
 
 
 def layers(state: State) -> list[Middleware]:
