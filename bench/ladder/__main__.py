@@ -2,6 +2,7 @@
 
     python -m bench.ladder --quick
     python -m bench.ladder --contestants blog,shelfmark --workloads W1,W2 --connections 32 --rounds 5
+    python -m bench.ladder --contestants shelfmark,shelfmark-cached --workloads W4-row,W4-list,W4-304 --processes 1
     python -m bench.ladder --profile shelfmark --workloads W2
 
 BENCH_DATABASE_URL names a PostgreSQL whose user may create databases, BENCH_REDIS_URL a Redis; otherwise both are embedded ones, in
@@ -25,7 +26,7 @@ from types import FrameType
 from rich.console import Console
 
 from bench.ladder import profiling, wrk
-from bench.ladder.contestants import BY_NAME, W1, W2, W3
+from bench.ladder.contestants import BY_NAME, CACHED, W1, W2, W3, W4
 from bench.ladder.measuring import DEEP, IMPORT, NAMES, Ladder, Options, imported, unknown, url_of
 from bench.ladder.processes import Stopped
 from bench.ladder.results import show, summaries
@@ -34,10 +35,10 @@ from service.errors import SetupError
 from service.local.visiting import visiting
 
 RESULTS = Path(__file__).parents[1] / "results" / "latest.json"
-WORKLOADS = (W1, W2, W3, DEEP, IMPORT)
+WORKLOADS = (W1, W2, W3, *W4, DEEP, IMPORT)
 QUICK = Options(
-    contestants=("blog", "orm", "fastcrud", "shelfmark", "constant", "pgbench", "asyncpg"),
-    workloads=(W1, W2, W3),
+    contestants=("blog", "orm", "fastcrud", "shelfmark", CACHED, "constant", "pgbench", "asyncpg"),
+    workloads=(W1, W2, W3, *W4),
     connections=(32,),
     processes=(1,),
     rounds=1,

@@ -6,13 +6,14 @@ JSON or a text that holds it.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from http.client import HTTPConnection
 from typing import Any
 
 from bench.ladder import data
-from bench.ladder.contestants import OFFSET, W1, W2, W3, Contestant
+from bench.ladder.contestants import OFFSET, W1, W2, W3, W4_LIST, W4_ROW, W4_SAME, Contestant
 from bench.ladder.wrk import Asked
 from service.errors import SetupError
 
@@ -62,16 +63,38 @@ def answered(port: int, asked: Asked, number: int) -> Any:
     """
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        body = asked.body.replace("%d", str(number)) or None
-        headers = {**(asked.headers or {}), **({"Content-Type": "application/json"} if body else {})}
-        connection.request(asked.method, asked.path.replace("%d", str(number)), body, headers)
-        answer = connection.getresponse()
-        text = answer.read().decode()
+        return json.loads(_said(connection, asked, number)[0])
     finally:
         connection.close()
-    if answer.status not in {asked.status, 200}:
+
+
+def tagged(port: int, asked: Asked) -> Asked:
+    """The same, by who has it all: for each number the ETag is learned, and whether it is answered 304 with it.
+
+    Raises:
+        Disagreement: it isn't.
+    """
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        numbers = range(asked.least, asked.greatest + 1)
+        tags = tuple(_said(connection, asked, number)[1] for number in numbers)
+        for number, tag in zip(numbers, tags, strict=True):
+            _said(connection, replace(asked, headers={**(asked.headers or {}), "If-None-Match": tag}, status=304), number)
+    finally:
+        connection.close()
+    return replace(asked, tags=tags)
+
+
+def _said(connection: HTTPConnection, asked: Asked, number: int) -> tuple[str, str]:
+    """The body and the ETag of an answer."""
+    body = asked.body.replace("%d", str(number)) or None
+    headers = {**(asked.headers or {}), **({"Content-Type": "application/json"} if body else {})}
+    connection.request(asked.method, asked.path.replace("%d", str(number)), body, headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    if answer.status not in ({304} if asked.status == 304 else {asked.status, 200}):  # noqa: PLR2004  # as HTTP has it
         raise Disagreement(f"{asked.path} with {number} was answered {answer.status}: {text[:500]}")
-    return json.loads(text)
+    return text, answer.headers.get("ETag", "")
 
 
 async def check(one: Contestant, port: int, url: str, headers: Mapping[str, str], rows: int) -> None:
@@ -83,8 +106,10 @@ async def check(one: Contestant, port: int, url: str, headers: Mapping[str, str]
     samples = {
         W1: (BY_KEY, (1, rows // 3, rows)),
         W2: (BY_CATEGORY, (1, data.categories(rows))),
+        W4_ROW: (BY_KEY, (1, 1)),  # again, so that the second answer is one that was kept
+        W4_LIST: (BY_CATEGORY, (1, 1)),
     }
-    for workload in one.workloads:
+    for workload in (each for each in one.workloads if each != W4_SAME):
         asked = one.asked(workload, headers, rows)
         if workload == W3:
             await _inserts(one, port, url, asked, rows)

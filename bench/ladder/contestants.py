@@ -8,6 +8,10 @@ from bench.ladder.data import PAGE, categories
 from bench.ladder.wrk import Asked
 
 W1, W2, W3 = "W1", "W2", "W3"
+W4_ROW, W4_LIST, W4_SAME = W4 = ("W4-row", "W4-list", "W4-304")
+"""A row and a list again that were asked for a moment ago, and a row by who has it already; with a cache and without one."""
+HOT_ROWS, HOT_CATEGORIES = 1000, 100
+"""What W4 draws from: so little that all of it is kept after a second."""
 SECRET = "ladder-" * 6
 BODY = '{"category": 7, "name": "Item inserted %d", "price": 12.5, "attrs": {"color": "red", "size": 3, "tags": ["a1", "b2"]}}'
 OFFSET = "&offset="
@@ -52,8 +56,10 @@ class Contestant:
             W1: Asked(f"{self.prefix}/items/%d", 1, rows),
             W2: Asked(f"{self.prefix}/items?category=%d&limit={PAGE}{self.listing}", 1, categories(rows)),
             W3: Asked(f"{self.prefix}/items", 1, rows, method="POST", body=self.body, status=201),
-        }[workload]
-        return replace(asked, headers=headers)
+        }
+        asked[W4_ROW] = asked[W4_SAME] = replace(asked[W1], greatest=min(HOT_ROWS, rows))
+        asked[W4_LIST] = replace(asked[W2], greatest=min(HOT_CATEGORIES, categories(rows)))
+        return replace(asked[workload], headers=headers)
 
     def command(self, port: int, processes: int, python: str = sys.executable, profile: str | None = None) -> list[str]:
         """What starts it; with a profile, what writes one to that file when it ends."""
@@ -68,7 +74,8 @@ class Contestant:
         told = {"DATABASE_URL": database, **self.environment}
         if self.factory:
             return told
-        return told | {"REDIS_URL": redis or "", "SHELFMARK_PORT": str(port), "WEB_CONCURRENCY": str(processes), **SETTINGS}
+        ours = {"REDIS_URL": redis or "", "SHELFMARK_PORT": str(port), "WEB_CONCURRENCY": str(processes)}
+        return SETTINGS | told | ours
 
 
 SETTINGS = {
@@ -78,11 +85,12 @@ SETTINGS = {
     "SHELFMARK_LAG_MS": "1000",
     "SHELFMARK_DRAIN_SECONDS": "0",
     "SHELFMARK_LOG_FORMAT": "json",
+    "SHELFMARK_CACHE": "false",
 }
 """Limits are on, and so high that the load generator doesn't reach them; the lag too, as it shares the processors with the service.
-All else is as it comes."""
+The cache is off but where it is what is measured. All else is as it comes."""
 OURS: dict[str, object] = {"prefix": "/v1", "cursors": True, "body": BODY.replace("12.5,", '"12.5",')}
-APPS = "bench.ladder.apps"
+APPS, CACHED = "bench.ladder.apps", "shelfmark-cached"
 CONTESTANTS = (
     Contestant("blog", "FastAPI + asyncpg pool + index, by hand", f"{APPS}.blog:app", everywhere=True),
     Contestant("blog-typed", "the same, with return types, so that pydantic writes the JSON", f"{APPS}.blog:typed"),
@@ -90,7 +98,14 @@ CONTESTANTS = (
     Contestant("blog-no-index", "the same, with a pool and no index", f"{APPS}.blog:without_index", (W1, W2), slow=True),
     Contestant("orm", "FastAPI + async ORM + response_model", f"{APPS}.orm:app"),
     Contestant("fastcrud", "FastCRUD, as its docs set it up", f"{APPS}.fastcrud:app", listing=f"&sort=id{OFFSET}0"),
-    Contestant("shelfmark", "this service: keys, limits, lane", everywhere=True, **OURS),  # type: ignore[arg-type]
+    Contestant("shelfmark", "this service: keys, limits, lane", workloads=(W1, W2, W3, *W4), everywhere=True, **OURS),  # type: ignore[arg-type]
+    Contestant(
+        CACHED,
+        "this service, with what it is asked kept in Redis",
+        workloads=(W3, *W4),
+        environment={"SHELFMARK_CACHE": "true"},
+        **OURS,  # type: ignore[arg-type]
+    ),
     Contestant(
         "shelfmark-no-lane",
         "this service, answered by FastAPI's router",

@@ -1,6 +1,8 @@
 -- What wrk sends: a request whose path holds a number drawn at random, or a POST. Its results come as one line of JSON.
--- Arguments: method, path with %d for the number, its least and greatest value, body with %d, headers as "Name: value" each.
+-- Arguments: method, path with %d for the number, its least and greatest value, body with %d, an ETag for each number on a line of its
+-- own (or nothing), headers as "Name: value" each.
 local method, path, least, greatest, body
+local tags = {}
 local threads = 0
 
 function setup(thread)
@@ -11,7 +13,8 @@ end
 function init(args)
   method, path, least, greatest, body = args[1], args[2], tonumber(args[3]), tonumber(args[4]), args[5]
   math.randomseed(7919 * (number + 1) + least + greatest)
-  for at = 6, #args do
+  for tag in args[6]:gmatch("[^\n]+") do tags[#tags + 1] = tag end
+  for at = 7, #args do
     local name, value = args[at]:match("^(.-): (.*)$")
     wrk.headers[name] = value
   end
@@ -21,6 +24,7 @@ end
 function request()
   local drawn = math.random(least, greatest)
   if body ~= "" then return wrk.format(method, path, nil, (body:gsub("%%d", drawn))) end
+  if #tags > 0 then wrk.headers["If-None-Match"] = tags[drawn - least + 1] end
   return wrk.format(method, (path:gsub("%%d", drawn)))
 end
 

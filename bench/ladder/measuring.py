@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from bench.importing import Bench, Compared, bundled_psql
 from bench.ladder import agreeing, data, direct, processes, wrk
-from bench.ladder.contestants import BY_NAME, SETTINGS, W1, W2, W3, Contestant
+from bench.ladder.contestants import BY_NAME, SETTINGS, W1, W2, W3, W4, W4_SAME, Contestant
 from bench.ladder.results import Measured, Times, Where
 from bench.ladder.wrk import Answered, Asked
 from bench.servers import own_database
@@ -51,7 +51,7 @@ class Options:
 
     Attributes:
         contestants: by name.
-        workloads: W1, W2, W3, `deep` and `import`.
+        workloads: W1, W2, W3, those of W4, `deep` and `import`.
         connections: of wrk; contestants that aren't measured everywhere have those nearest to 32 only.
         processes: of a server.
         rounds: how often each has its turn.
@@ -62,7 +62,7 @@ class Options:
     """
 
     contestants: tuple[str, ...] = NAMES
-    workloads: tuple[str, ...] = (W1, W2, W3, DEEP, IMPORT)
+    workloads: tuple[str, ...] = (W1, W2, W3, *W4, DEEP, IMPORT)
     connections: tuple[int, ...] = (1, 4, 32, 128)
     processes: tuple[int, ...] = (1, 2)
     rounds: int = 3
@@ -81,13 +81,14 @@ class Options:
         """The deep page's number: 10,000, or the one in the middle of a smaller table."""
         return min(DEEPEST, max(self.rows // data.PAGE // 2, 1))
 
-    def at(self, one: Contestant, processes_: int) -> tuple[int, ...]:
+    def at(self, one: Contestant, processes_: int, workload: str = W1) -> tuple[int, ...]:
         """The connections that a contestant is measured at."""
-        return self.connections if self.everywhere or (one.everywhere and processes_ == 1) else (self.usual,)
+        many = one.everywhere and processes_ == 1 and workload not in W4
+        return self.connections if self.everywhere or many else (self.usual,)
 
     def of(self, one: Contestant, processes_: int) -> tuple[str, ...]:
-        """The workloads that a contestant is measured by; with several processes only reads."""
-        return tuple(each for each in self.workloads if each in one.workloads and (processes_ == 1 or each != W3))
+        """The workloads that a contestant is measured by; with several processes only W1 and W2."""
+        return tuple(each for each in self.workloads if each in one.workloads and (processes_ == 1 or each in direct.QUESTIONS))
 
 
 @dataclass
@@ -152,6 +153,15 @@ class Ladder:
         """What a contestant is sent with each request."""
         return {} if one.factory else {"Authorization": f"Bearer {self.token}"}
 
+    def asked(self, one: Contestant, workload: str, port: int) -> Asked:
+        """A workload as a contestant that serves there is asked for it.
+
+        Raises:
+            Disagreement: it answers rows to who has them already.
+        """
+        asked = one.asked(workload, self.headers(one), self.options.rows)
+        return agreeing.tagged(port, asked) if workload == W4_SAME else asked
+
     @contextmanager
     def serving(self, one: Contestant, processes_: int = 1, profile: str | None = None) -> Iterator[tuple[int, int]]:
         """A contestant's process id and port, while it serves."""
@@ -173,7 +183,7 @@ class Ladder:
                 continue
             with self.serving(one) as (_, port):
                 asyncio.run(agreeing.check(one, port, self.url, self.headers(one), self.options.rows))
-                if DEEP in self.options.workloads and not one.slow and W3 in one.workloads:
+                if DEEP in self.options.workloads and not one.slow and {W2, W3} <= set(one.workloads):
                     pages = agreeing.deep(one, port, self.url, self.headers(one), self.options.page)
                     self._pages[one.name] = asyncio.run(pages)
         asyncio.run(data.emptied(self.url, self.options.rows))
@@ -198,9 +208,9 @@ class Ladder:
         self.told(f"round {number + 1}: {one.name}" + (f", {processes_} processes" if processes_ > 1 else ""))
         with self.serving(one, processes_) as (pid, port):
             for workload in self.options.of(one, processes_):
-                asked = one.asked(workload, self.headers(one), self.options.rows)
+                asked = self.asked(one, workload, port)
                 wrk.ask(port, asked, self.options.usual, WARM_SECONDS)
-                for connections in self.options.at(one, processes_):
+                for connections in self.options.at(one, processes_, workload):
                     ask = partial(wrk.ask, port, asked, connections, self.options.seconds)
                     self._measure(Where(one.name, workload, connections, processes_, number), pid, ask)
                 if workload == W3:

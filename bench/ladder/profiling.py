@@ -33,7 +33,6 @@ RATE = 500
 def profile(ladder: "Ladder", name: str, workload: str) -> str:
     """What is found while a contestant is asked, as text."""
     one = BY_NAME[name]
-    asked = one.asked(workload, ladder.headers(one), ladder.options.rows)
     seconds = max(ladder.options.seconds, 5)
     spy = _spy()
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +40,7 @@ def profile(ladder: "Ladder", name: str, workload: str) -> str:
         with ladder.serving(one, profile=None if spy else str(file)) as (pid, port):
             command = [spy or "", "record", "-p", str(pid), "-d", str(seconds), "-r", str(RATE), "-f", "raw", "-o", str(file)]
             sampling = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) if spy else None  # noqa: S603
-            answered = wrk.ask(port, asked, ladder.options.usual, seconds + 1)
+            answered = wrk.ask(port, ladder.asked(one, workload, port), ladder.options.usual, seconds + 1)
             if sampling:
                 sampling.wait()
         found = sampled(file.read_text()) if spy else counted(file)

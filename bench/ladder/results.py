@@ -9,10 +9,11 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
+from bench.ladder.contestants import W4
 from bench.ladder.wrk import Answered
 
-MARK = "blog"
-"""Whom all are compared with."""
+MARK, UNCACHED = "blog", "shelfmark"
+"""Whom all are compared with; and in W4, where that is the same service without its cache."""
 MICRO = 1e6
 Place = tuple[str, int, int]
 """A workload, its connections and the server's processes."""
@@ -101,9 +102,9 @@ class Summary:
 
     Attributes:
         spread: the greatest rate less the least, by the median.
-        ratio: its rate by the blog's in the same round; None where that wasn't measured.
-        cheaper: the blog's processor time on the server for each answer, by this one's; likewise.
-        tail: its p99 by the blog's; likewise.
+        ratio: its rate by the mark's in the same round; None where that wasn't measured.
+        cheaper: the mark's processor time on the server for each answer, by this one's; likewise.
+        tail: its p99 by the mark's; likewise.
     """
 
     contestant: str
@@ -130,7 +131,12 @@ def summaries(found: Sequence[Measured]) -> list[Summary]:
     groups: dict[tuple[str, Place], list[Measured]] = {}
     for one in found:
         groups.setdefault((one.contestant, one.place), []).append(one)
-    return [_summary(rounds, groups.get((MARK, place), [])) for (_, place), rounds in groups.items()]
+    return [_summary(rounds, groups.get((mark(place[0]), place), [])) for (_, place), rounds in groups.items()]
+
+
+def mark(workload: str) -> str:
+    """Whom others are compared with."""
+    return UNCACHED if workload in W4 else MARK
 
 
 def _summary(rounds: Sequence[Measured], marks: Sequence[Measured]) -> Summary:
@@ -183,8 +189,8 @@ def _table(workload: str, found: Sequence[Summary], page: int) -> Table:
     title = f"page {page:,}" if workload.startswith("page") and workload != "page 1" else workload
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     made.add_column("contestant", no_wrap=True)
-    heads = ("conns", "procs", "req/s", "±", "x blog", "cpu x", "server us", "db us", "p50 ms", "p99 ms", "cpus", "MB", "failed")
-    for head in heads:
+    compared = ("conns", "procs", "req/s", "±", f"x {mark(workload)}", "cpu x")
+    for head in (*compared, "server us", "db us", "p50 ms", "p99 ms", "cpus", "MB", "failed"):
         made.add_column(head, justify="right", no_wrap=True)
     for one in sorted(found, key=lambda one: (one.processes, one.connections, one.rate)):
         made.add_row(one.contestant, *_cells(one))
@@ -214,7 +220,7 @@ def show(console: Console, found: Sequence[Summary], page: int) -> None:
     """Print the tables, and what their columns mean."""
     console.print(table(found, page))
     console.print(
-        "±: the rounds' spread. x blog: times the blog's rate; cpu x: the blog's processor time on the server by this one's; both "
-        "within a round, then the median.\nserver us, db us: processor time for each answer. cpus: processors in use by server, "
-        "database and load generator."
+        "±: the rounds' spread. x: times the rate of who is named there; cpu x: that one's processor time on the server by this "
+        "one's; both within a round, then the median.\nserver us, db us: processor time for each answer. cpus: processors in "
+        "use by server, database and load generator."
     )

@@ -5,7 +5,7 @@ import re
 import resource
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Asked:
         body: with `%d` too; empty: none.
         headers: sent with each request.
         status: what it is answered by.
+        tags: for each number that may be drawn the ETag that is sent as `If-None-Match`; none: no such header is.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Asked:
     body: str = ""
     headers: Mapping[str, str] | None = None
     status: int = 200
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def ask(port: int, asked: Asked, connections: int, seconds: float) -> Answered:
         SetupError: wrk is missing, or says something else than its script does.
     """
     headers = [f"{name}: {value}" for name, value in (asked.headers or {}).items()]
-    sent = [asked.method, asked.path, str(asked.least), str(asked.greatest), asked.body, *headers]
+    sent = [asked.method, asked.path, str(asked.least), str(asked.greatest), asked.body, "\n".join(asked.tags), *headers]
     options = ["-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "10s", "-s", str(SCRIPT)]
     before = children_seconds()
     told = subprocess.run(  # noqa: S603  # found above

@@ -14,12 +14,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
 
 from bench.ladder import agreeing, data, processes
 from bench.ladder.__main__ import options
 from bench.ladder.agreeing import Disagreement, compare, row_of, rows_of
-from bench.ladder.contestants import BY_NAME, W1, W2, W3
+from bench.ladder.contestants import BY_NAME, CACHED, W1, W2, W3, W4, W4_LIST, W4_ROW, W4_SAME
 from bench.ladder.measuring import DEEP, Ladder, Options
 from bench.ladder.profiling import sampled
 from bench.ladder.results import Measured, Summary, Times, Where, summaries
@@ -79,6 +80,25 @@ def test_a_contestant_that_answers_always_the_same_is_found(ladder: Ladder) -> N
     one = replace(BY_NAME["constant"], rows=True)
     with ladder.serving(one) as (_, port), pytest.raises(Disagreement, match="constant, /items/%d with 1"):
         asyncio.run(agreeing.check(one, port, ladder.url, {}, ROWS))
+
+
+@pytest.mark.parametrize("name", ["shelfmark", CACHED])
+def test_who_has_a_row_is_told_so_and_what_is_kept_is_only_where_the_cache_is_on(ladder: Ladder, name: str) -> None:
+    one = BY_NAME[name]
+    with ladder.serving(one) as (_, port):
+        asked = ladder.asked(one, W4_SAME, port)
+        assert len(set(asked.tags)) == asked.greatest == 1000
+        again = replace(one, workloads=(W4_ROW, W4_LIST))
+        asyncio.run(agreeing.check(again, port, ladder.url, ladder.headers(one), ROWS))
+        with httpx.Client(headers=ladder.headers(one)) as client:
+            kept = client.get(f"http://127.0.0.1:{port}/v1/items/1").headers.get("X-Cache")
+            assert kept == ("hit" if name == CACHED else None)
+
+
+def test_who_never_says_304_is_found(ladder: Ladder) -> None:
+    one = BY_NAME["blog"]
+    with ladder.serving(one) as (_, port), pytest.raises(Disagreement, match="/items/%d with 1 was answered 200"):
+        ladder.asked(one, W4_SAME, port)
 
 
 def test_rows_are_the_same_at_each_filling_and_are_made_once(ladder: Ladder, servers: Servers) -> None:
@@ -152,16 +172,21 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert [ours.ratio, ours.cheaper, ours.rate, ours.spread] == pytest.approx([5.0, 4.0, 3750.0, 2 / 3])
 
 
+def test_what_is_cached_is_compared_with_the_same_uncached() -> None:
+    found = [measured(name, 0, rate, 100.0, W4_ROW) for name, rate in (("blog", 1000.0), ("shelfmark", 2000.0), (CACHED, 3000.0))]
+    assert [one.ratio for one in summaries(found)] == pytest.approx([0.5, 1.0, 1.5])
+
+
 def test_refusals_are_no_answers() -> None:
     answered = Answered(1000, 2.0, refused=400, broken=2, p50=1.0, p99=2.0)
     one = Measured.by(Where("shelfmark", W1, 32, 1, 0), answered, Times(server=0.1, database=0.05, load=0.05), 100.0)
     assert [one.rate, one.server_us, one.database_us, one.processors] == pytest.approx([300.0, 1000 / 6, 500 / 6, 0.1])
 
 
-def measured(name: str, number: int, rate: float, server_us: float) -> Measured:
+def measured(name: str, number: int, rate: float, server_us: float, workload: str = W1) -> Measured:
     """A measurement with nothing unusual about it."""
     answered = Answered(round(rate), 1.0, 0, 0, 1.0, 2.0)
-    return Measured.by(Where(name, W1, 32, 1, number), answered, Times(server_us * round(rate) / 1e6, 0.0, 0.0), 1.0)
+    return Measured.by(Where(name, workload, 32, 1, number), answered, Times(server_us * round(rate) / 1e6, 0.0, 0.0), 1.0)
 
 
 def test_processor_time_of_ended_children_counts() -> None:
@@ -189,6 +214,7 @@ def test_others_than_the_main_contestants_are_measured_at_32_connections() -> No
     assert chosen.at(BY_NAME["shelfmark"], 1) == (1, 4, 32, 128)
     assert chosen.at(BY_NAME["orm"], 1) == chosen.at(BY_NAME["shelfmark"], 2) == (32,)
     assert chosen.of(BY_NAME["shelfmark"], 2) == (W1, W2)
+    assert {chosen.at(BY_NAME["shelfmark"], 1, each) for each in W4} == {(32,)}
     given, _ = options(["--connections", "4,8", "--contestants", "orm", "--workloads", "W3,deep"])
     assert given.at(BY_NAME["orm"], 1) == (4, 8)
     assert (given.contestants, given.workloads) == (("orm",), (W3, DEEP))
@@ -211,9 +237,9 @@ def test_samples_count_for_a_frame_and_for_its_callers() -> None:
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_two_climb_a_small_ladder(servers: Servers, tmp_path: Path) -> None:
     """From the command to the JSON that it writes."""
-    chosen = (
-        f"--rows {ROWS} --contestants blog,shelfmark --workloads W1,W2,W3,deep --connections 2 --processes 1 --rounds 1 --seconds 1"
-    )
+    workloads = ",".join((W1, W2, W3, *W4, DEEP))
+    chosen = f"--rows {ROWS} --contestants blog,shelfmark,{CACHED} --workloads {workloads}"
+    chosen += " --connections 2 --processes 1 --rounds 1 --seconds 1"
     file = tmp_path / "results.json"
     environment = {**os.environ, "BENCH_DATABASE_URL": servers.postgres, "BENCH_REDIS_URL": servers.redis}
     command = [sys.executable, "-m", "bench.ladder", *chosen.split(), "--json", str(file)]
@@ -224,7 +250,9 @@ def test_two_climb_a_small_ladder(servers: Servers, tmp_path: Path) -> None:
         asyncio.run(dropped(servers.postgres, data.DATABASE))
     found = [Summary(**one) for one in json.loads(file.read_text())["summaries"]]
     places = {(one.contestant, one.workload) for one in found}
-    assert places == {(name, each) for name in ("blog", "shelfmark") for each in (W1, W2, W3, "page 1", "page 10,000")}
+    plain = {(name, each) for name in ("blog", "shelfmark") for each in (W1, W2, W3, "page 1", "page 10,000")}
+    again = {(name, each) for name in ("shelfmark", CACHED) for each in W4}
+    assert places == plain | again | {(CACHED, W3)}
     assert all(one.rate > 0 and one.server_us > 0 and one.refused == one.broken == 0 for one in found)
     assert all(one.database_us > 0 for one in found if one.workload in {W2, W3}), "the database's time is seen"
     assert "page 20" in ended.stdout

@@ -47,4 +47,4 @@ class Items(Repository[Item]):
     """Queries of items."""
 
 
-router = serve(Items, at="/items", read=ItemRead, write=ItemWrite)
+router = serve(Items, at="/items", read=ItemRead, write=ItemWrite, cached=300)
