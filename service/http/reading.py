@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from service.cache.caching import Cache
 from service.cache.entries import Held
-from service.cache.store import HIT, MISS, PASS
+from service.cache.store import HIT, MISS, PASS, Load
 from service.contract.choose import Choice, choose
 from service.contract.cursor import Signer
 from service.contract.question import Question
@@ -175,16 +175,30 @@ class Reader:
                 body = b'{"data":[%b],"next":"%b"}' % (data, following)
             return Held(body, of_list(body), following)
 
-        headers = NO_HEADERS
-        if self._cache and self._kept:
-            seed = form.seeds.get(statement.sql) or self._seed(form, question, statement)
-            held, how = await self._cache.page(self._kept, seed, (question, choice), given(), load)
-            headers = told(held, how)
-        else:
-            held = await load()
+        seed = form.seeds.get(statement.sql) or self._seed(form, question, statement)
+        held, headers = await self.through(seed, (question, choice), given, load)
         if held.cursor:
             headers = {**link(path, query, held.cursor.decode()), **headers}
         return Answer(held.body or b"", headers, held.etag)
+
+    async def through(
+        self, seed: bytes, asked: tuple[Question, Choice], given: Callable[[], Sequence[Any]], load: Load
+    ) -> tuple[Held, Mapping[str, str]]:
+        """A page out of the cache, if the table is kept there, else read; and the headers that say which.
+
+        Args:
+            seed: what it has in common with other pages: a hash.
+            asked: the question, and its path.
+            given: the values that tell it from those.
+            load: reads it.
+
+        Raises:
+            Problem: the database refused.
+        """
+        if self._cache is None or self._kept is None:
+            return await load(), NO_HEADERS
+        held, how = await self._cache.page(self._kept, seed, asked, given(), load)
+        return held, told(held, how)
 
     def _seed(self, form: Form, question: Question, statement: Compiled) -> bytes:
         """What pages have in common that are one statement's, in one order, with cursors for the same filters."""

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from service.cache.entries import Held
 from service.contract.choose import Choice
 from service.contract.path import Path
 from service.contract.question import Question
@@ -25,7 +26,7 @@ from service.http.callers import Caller, caller_of
 from service.http.confining import Confining, Rows, missing
 from service.http.etags import HEADER as ETAG
 from service.http.etags import Demanded, of_content, of_list, view_of
-from service.http.reading import Answer, Reader, link, opened, sealed
+from service.http.reading import NO_HEADERS, Answer, Reader, link, opened, sealed
 from service.http.schema import Schema
 from service.http.showing import Showing
 from service.http.telling import answered, placed_at, refused, told
@@ -155,25 +156,41 @@ class Table:
         service = service_of(request)
         seen, related = self.seen(request), self.confining.related(caller_of(request.scope), asking.include)
         bound = seen.bound(fingerprint(self.confining.of if seen else self.of, asking.question, choice.order))
-        rows = self.rows(request)
-        page = await rows.ask(
-            asking.question,
-            choice,
-            asking.limit,
-            after=_after(service, self.of, asking.cursor, choice, bound),
-            columns=self.showing.columns(asking.fields, asking.include),
-            include=self.showing.attributes(asking.include),
-            search_most=service.settings.search_most,
-        )
-        following = None if page.last is None else sealed(service.signer, self.of, choice, bound, page.last)
-        content: dict[str, Any] = {
-            "data": [self.showing.row(row, asking.fields, related) for row in page],
-            "next": following,
-        }
-        if asking.count != "none":
-            content["count"] = await _counted(rows, asking, choice, service.settings.count_most, page.found)
-        headers, body = link(request.url.path, request.scope["query_string"], following) if following else {}, render(content)
-        return told(request, Answer(body, headers, of_list(body)))
+        after, rows = _after(service, self.of, asking.cursor, choice, bound), self.rows(request)
+
+        async def load() -> Held:
+            page = await rows.ask(
+                asking.question,
+                choice,
+                asking.limit,
+                after=after,
+                columns=self.showing.columns(asking.fields, asking.include),
+                include=self.showing.attributes(asking.include),
+                search_most=service.settings.search_most,
+            )
+            following = None if page.last is None else sealed(service.signer, self.of, choice, bound, page.last)
+            content: dict[str, Any] = {
+                "data": [self.showing.row(row, asking.fields, related) for row in page],
+                "next": following,
+            }
+            if asking.count != "none":
+                content["count"] = await _counted(rows, asking, choice, service.settings.count_most, page.found)
+            body = render(content)
+            return Held(body, of_list(body), (following or "").encode())
+
+        if seen or asking.count == "none" or asking.include or choice.kind == "search" or not self.showing.plain:
+            held, headers = await load(), NO_HEADERS
+        else:
+            seed, asked = self._seed(asking, choice, service.settings.count_most), (asking.question, choice)
+            held, headers = await self.reader(request).through(seed, asked, lambda: (asking.question, after), load)
+        if held.cursor:
+            headers = {**link(request.url.path, request.scope["query_string"], held.cursor.decode()), **headers}
+        return told(request, Answer(held.body or b"", headers, held.etag))
+
+    def _seed(self, asking: Asking, choice: Choice, most: int) -> bytes:
+        """What counted pages have in common: how rows are shown, in which order, how many, and how they are counted."""
+        shown = view_of(self.showing.shape, tuple(asking.fields or self.showing.members))
+        return repr((self.of.contract.table, shown, choice.path.name, choice.order, asking.limit, asking.count, most)).encode()
 
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""

@@ -43,6 +43,43 @@ async def test_a_page_is_kept_with_its_cursor_and_its_link(client: AsyncClient) 
     assert seen == [1964, 1963, 1962, 1961, 1960]
 
 
+async def test_a_count_is_kept_with_its_page_until_a_row_comes_or_goes(client: AsyncClient) -> None:
+    author, other = [await created(client, "/v1/authors", name=name) for name in ("Ursula", "Octavia")]
+    books = [await created(client, "/v1/books", title="Old", author_id=author) for _ in range(3)]
+    path, others = f"/v1/books?author_id={author}&limit=2&count=capped", f"/v1/books?author_id={other}&count=capped"
+    first = await client.get(path)
+    await keep(client, path, others)
+    second = await client.get(path)
+    assert (second.content, second.links, second.headers["etag"]) == (first.content, first.links, first.headers["etag"])
+    assert second.json()["count"] == {"value": 3, "exact": True}
+    last = second.links["next"]["url"]
+    await keep(client, last)
+    assert len((await client.get(last)).json()["data"]) == 1
+    assert (await client.delete(f"/v1/books/{books[0]}")).status_code == 204
+    assert await how(client, others) == "hit"
+    third = await client.get(path)
+    assert (third.headers["x-cache"], third.json()["count"]["value"]) == ("miss", 2)
+    assert await how(client, last) == "miss"
+
+
+async def test_a_page_with_another_count_is_another_page(client: AsyncClient) -> None:
+    path = f"/v1/books?author_id={await created(client, '/v1/authors', name='Ursula')}"
+    await keep(client, path, f"{path}&count=capped")
+    assert "count" not in (await client.get(path)).json()
+    assert await how(client, f"{path}&count=estimated") == "miss"
+    assert await how(client, f"{path}&count=capped&limit=3") == "miss"
+    assert await how(client, f"{path}&count=capped&fields=id") == "miss"
+    assert await how(client, f"{path}&count=capped&include=author") == ""
+    await keep(client, f"{path}&count=estimated")
+
+
+async def test_who_has_a_counted_page_is_told_so_out_of_the_cache(client: AsyncClient) -> None:
+    path = f"/v1/books?author_id={await created(client, '/v1/authors', name='Ursula')}&count=capped"
+    await keep(client, path)
+    tag = (await client.get(path)).headers["etag"]
+    assert (await client.get(path, headers={"If-None-Match": tag})).status_code == 304
+
+
 async def test_one_question_however_it_is_spelled(client: AsyncClient) -> None:
     author = await created(client, "/v1/authors", name="Ursula")
     await keep(client, f"/v1/books?author_id={author}&limit=2")

@@ -186,6 +186,7 @@ def _questions(books: Books) -> list[tuple[str, str, Seen]]:
         ("moved", f"/v1/books?author_id={first}", lambda found: _there(found, 0)),
         ("moved", f"/v1/books?author_id={second}", lambda found: _there(found, 1)),
         ("batch", f"/v1/books?author_id={books.batch}&limit=1", lambda found: _is(_newest(found))),
+        ("batch", f"/v1/books?author_id={books.batch}&limit=1&count=capped", lambda found: _is(_newest(found))),
     ]
 
 
