@@ -6,8 +6,8 @@ dropped.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -88,106 +88,107 @@ async def export_question(
     links = run.uses(Links)
     if links.signer is None:
         raise Unable(UNSIGNED)
-    wanted = Wanted(table, question, Style(form, formulas), within)
+    writing = _Writing(run, Wanted(table, question, Style(form, formulas), within))
+    async with writing.dropped():
+        with _final():
+            try:
+                file, reached = await writing.whole()
+            except FileGone:  # it waited for too long, or the job was given up before: nothing is left, so all of it is made anew
+                writing.anew()
+                file, reached = await writing.whole()
+    return {"rows": reached.rows, "bytes": file.size, "url": links.to(file.id), "expires_at": file.expires_at}
+
+
+@contextmanager
+def _final() -> Iterator[None]:
+    """Refuse what trying again can't mend."""
     try:
-        writing = await _begun(run, wanted)
-        try:
-            file, reached = await writing.whole()
-        except FileGone:  # it waited for too long, or the job was given up before: nothing is left, so all of it is made anew
-            writing.anew()
-            file, reached = await writing.whole()
+        yield
     except TooManyRequests as most:
         raise Refused(f"{most.detail} Ask for less, or have it exported by the command.") from most
     except Problem as problem:
         if problem.retry_after is None:
             raise Refused(problem.detail) from problem
         raise
-    return {"rows": reached.rows, "bytes": file.size, "url": links.to(file.id), "expires_at": file.expires_at}
-
-
-async def _begun(run: Run, wanted: Wanted) -> "_Writing":
-    """What writes the file, from where the run before it had come to.
-
-    Raises:
-        TooManyRequests: the key has had too much.
-        Problem: the question isn't served, or the database is away.
-    """
-    export, choice = run.uses(Exports).made(wanted)
-    total = await export.rows.estimate(export.question, choice) if choice.kind == "list" else None
-    async with run.database.reading() as session:
-        allowance = await Quota.of(run.uses(Settings)).left(session, run.asked_by, EXPORT)
-    return _Writing(run, export, f"{wanted.table}.{wanted.style.format}", total, allowance)
 
 
 class _Writing:
-    """One run of an export.
+    """One run of an export."""
 
-    Attributes:
-        reached: how far the file is, as it is committed; None: not begun.
-    """
-
-    def __init__(self, run: Run, export: Export, name: str, total: int | None, allowance: Allowance) -> None:
-        self._run, self._export, self._name, self._total, self._allowance = run, export, name, total, allowance
-        self._spool = run.uses(Spool)
-        self._file = 0
-        self.reached: Reached | None = None
-        if run.checkpoint is not None:
-            with suppress(ValueError):  # a key is of another type now: that file can't be gone on with
-                self.reached, self._file = Reached.loaded(export, run.checkpoint), run.checkpoint["file"]
+    def __init__(self, run: Run, wanted: Wanted) -> None:
+        self._run, self._wanted, self._spool = run, wanted, run.uses(Spool)
+        self._kept: Mapping[str, Any] | None = run.checkpoint
+        self._file: int = self._kept["file"] if self._kept else 0
 
     def anew(self) -> None:
         """Forget the file."""
-        self.reached = None
+        self._kept = None
 
     async def whole(self) -> tuple[Spooled, Reached]:
-        """Write the rest of the file; the file, and what it has.
+        """Write the file, or the rest of it; the file, and what it has.
 
         Raises:
             FileGone: what was there of it is gone.
             TooManyRequests: it is larger than it may be.
-            Problem: the database is away, slow or full, or no index serves the question any more.
+            Problem: the question isn't served, or isn't any more; or the database is away, slow or full.
         """
-        making, reached = Exporting(self._export, self.reached), self.reached or Reached()
-        if self.reached is None:  # by itself: a directory keeps bytes of what was rolled back, and the row leads to them
-            self._file = await self._spool.open(self._name, EXPORT, asked_by=self._run.asked_by)
-        async with self._dropped(), aclosing(_pieces(making)) as pieces:
+        export, choice = self._run.uses(Exports).made(self._wanted)
+        total = await export.rows.estimate(export.question, choice) if choice.kind == "list" else None
+        allowance, before = await self._allowance(), self._before(export)
+        if before is None:  # by itself: a directory keeps bytes of what was rolled back, and the row leads to them
+            name = f"{self._wanted.table}.{self._wanted.style.format}"
+            self._file = await self._spool.open(name, EXPORT, asked_by=self._run.asked_by)
+        reached = before or Reached()
+        async with aclosing(_pieces(Exporting(export, before))) as pieces:
             async for data, reached in pieces:
-                self._allowance.take(len(data))
-                await self._run.database.attempt(partial(self._keep, data, reached))
-                self.reached = reached
-            return await self._spool.find(self._file), reached
+                allowance.take(len(data))
+                kept = {"file": self._file, **reached.dumped(export)}
+                await self._run.database.attempt(partial(self._keep, data, kept, reached, total))
+                self._kept = kept
+        return await self._spool.find(self._file), reached
 
-    async def _keep(self, data: bytes, reached: Reached) -> None:
-        """Add a piece, in the transaction that says how far the file is with it."""
+    async def _keep(self, data: bytes, kept: Mapping[str, Any], reached: Reached, total: int | None) -> None:
+        """Add a piece, in the transaction that keeps how far the file is with it."""
         async with self._run.chunk():
             await self._spool.append(self._file, data)
             if reached.whole:
                 await self._spool.seal(self._file)
-            kept = {"file": self._file, **reached.dumped(self._export)}
-            self._run.reached(kept, done=reached.rows, total=self._of(reached), message=MESSAGE)
+            self._run.reached(kept, done=reached.rows, total=_of(total, reached), message=MESSAGE)
 
-    def _of(self, reached: Reached) -> int | None:
-        """How many rows there will be: an estimate, until that is known."""
-        if reached.whole or self._total is None:
-            return reached.rows if reached.whole else None
-        return max(self._total, reached.rows)
+    def _before(self, export: Export) -> Reached | None:
+        """How far the file is; None where it isn't begun, or can't be gone on with."""
+        if self._kept is not None:
+            with suppress(ValueError):  # a key is of another type now
+                return Reached.loaded(export, self._kept)
+        return None
+
+    async def _allowance(self) -> Allowance:
+        """How large the file may be."""
+        async with self._run.database.reading() as session:
+            return await Quota.of(self._run.uses(Settings)).left(session, self._run.asked_by, EXPORT)
 
     @asynccontextmanager
-    async def _dropped(self) -> AsyncIterator[None]:
-        """Drop the file where the job ends without it, or it hasn't begun; else the next run goes on with it."""
+    async def dropped(self) -> AsyncIterator[None]:
+        """Drop the file where the job ends without it, or knows nothing of it; else the next run goes on with it."""
         try:
             yield
         except (Exception, asyncio.CancelledError) as error:
             with suppress(Problem):  # else it expires by itself
-                if self.reached is None or await self._ends(error):
+                if self._file and (self._kept is None or await self._ends(error)):
                     await self._spool.release(self._file)
             raise
 
     async def _ends(self, error: BaseException) -> bool:
         """Whether the job ends with an error."""
-        if isinstance(error, Problem) and (error.retry_after is None or isinstance(error, TooManyRequests)):
-            return True
-        return await self._run.ends(failing=not isinstance(error, Fenced | asyncio.CancelledError))
+        broken_off = isinstance(error, Fenced | asyncio.CancelledError)
+        return isinstance(error, Refused) or await self._run.ends(failing=not broken_off)
+
+
+def _of(total: int | None, reached: Reached) -> int | None:
+    """How many rows there will be: an estimate, until that is known."""
+    if reached.whole or total is None:
+        return reached.rows if reached.whole else None
+    return max(total, reached.rows)
 
 
 async def _pieces(making: Exporting) -> AsyncGenerator[tuple[bytes, Reached]]:
