@@ -107,12 +107,9 @@ async def test_whatever_the_list_serves(asked: str, client: AsyncClient, run_job
     assert (await file(client, run_jobs, f"{PATH}?{asked}&format=ndjson")).content == streamed.content
 
 
-async def test_every_type(kinds_table: None, settings: Settings, database: Bound) -> None:
-    """In the job's row the question is as it stood in the URL, so that each type comes through."""
+async def test_the_question_is_kept_as_it_was_asked(kinds_table: None, settings: Settings, database: Bound) -> None:
+    """As it stood in the URL, so that each type comes through; with its members, so that another version writes the same ones."""
     async with client_of(serving(settings, database)) as kinds:
-        moment = "2026-01-31T13:00:00%2B01:00"
-        answer = await kinds.post(f"{KINDS}:export?moment__gte={moment}&sort=moment&fields=moment,label")
-        assert answer.status_code in {202, 400}, answer.text
         answer = await kinds.post(f"{KINDS}:export?sort=id&fields=id,moment")
         assert answer.status_code == 202, answer.text
     async with database.reading() as session:
