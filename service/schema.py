@@ -17,7 +17,8 @@ from service.cache.keys import Kept
 from service.db import Model, answers, drops, feed, keys, outbox, slow, table_of
 from service.errors import SetupError
 from service.http.serve import Routes
-from service.jobs import files, pruning, scheduling, slots, uploads
+from service.http.table import Table as ServedTable
+from service.jobs import files, pruning, scheduling, slots, spooling, uploads
 from service.jobs.job import Job
 from service.jobs.rows import JobRow
 from service.jobs.scheduling import Schedule
@@ -33,7 +34,7 @@ OWN: tuple[Table, ...] = (
     *(table_of(JobRow), scheduling.schedules, slots.workers, files.FILES, files.CHUNKS),
 )
 """Tables of the service itself, declared where they are used: migrated with the others, and not served as tables."""
-OF_THE_SERVICE: tuple[ModuleType, ...] = (pruning, uploads)
+OF_THE_SERVICE: tuple[ModuleType, ...] = (pruning, uploads, spooling)
 """Modules of the service that declare jobs and schedules."""
 
 
@@ -64,15 +65,20 @@ def routers() -> list[Routes]:
     return found
 
 
+def tables_served() -> dict[str, ServedTable]:
+    """The tables that are served, by name."""
+    return {router.table.of.contract.table: router.table for router in routers()}
+
+
 def served() -> list[str]:
     """The names of the tables that are served."""
-    return [router.table.of.contract.table for router in routers()]
+    return list(tables_served())
 
 
 def kept(seconds_most: float) -> dict[str, Kept]:
     """Table -> what is kept of its answers, of those that say `cached=`; none for longer than so many seconds."""
-    found = [router.table for router in routers()]
-    return {one.of.contract.table: Kept.of(one.of, min(one.cached, seconds_most)) for one in found if one.cached}
+    found = tables_served().items()
+    return {name: Kept.of(one.of, min(one.cached, seconds_most)) for name, one in found if one.cached}
 
 
 def samples() -> dict[str, Sample]:

@@ -131,6 +131,8 @@ class Settings(Section):
     """Bytes that an uploaded file may have once it is unpacked."""
     upload_bytes_a_day: int = Field(10_737_418_240, ge=1024)
     """Bytes that one API key may upload within 24 hours."""
+    export_bytes_a_day: int = Field(10_737_418_240, ge=1024)
+    """Bytes that the files may have which jobs export for one API key within 24 hours."""
     open_jobs_most_each: int = Field(10, ge=1, le=100_000)
     """Jobs of one API key that may be open at once, uploads under way among them."""
     spool_directory: Path | None = None

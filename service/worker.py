@@ -26,6 +26,7 @@ from service.db.catalogue import Catalogue
 from service.errors import Problem, SetupError
 from service.http import measured
 from service.http.metrics import Metrics
+from service.http.spooling import exports_of
 from service.jobs.backlog import Backlog
 from service.jobs.handing import FUNCTION, SERIALIZING, Handing, forget, queue, redis_settings
 from service.jobs.job import Job
@@ -35,6 +36,7 @@ from service.jobs.scheduling import Schedules
 from service.jobs.shaping import Imports
 from service.jobs.slots import Slots
 from service.jobs.spool import Spool
+from service.jobs.spooling import Exports
 from service.jobs.transitions import HANDED_SECONDS
 from service.local.urls import database_url, redis_url
 from service.migrations.running import new_engine
@@ -200,7 +202,8 @@ def room(loaded: Settings) -> int:
 
 def things_of(database: Database, loaded: Settings, sections: Mapping[type[Section], Section]) -> dict[type, Any]:
     """What the functions of jobs may use, by type."""
-    own = {Spool: Spool.of(database, loaded), Imports: schema.imports(), Links: Links.of(loaded)}
+    exports = exports_of(schema.tables_served(), database, loaded, sections.__getitem__)
+    own = {Spool: Spool.of(database, loaded), Imports: schema.imports(), Exports: exports, Links: Links.of(loaded)}
     return {Settings: loaded, **sections, **own}
 
 

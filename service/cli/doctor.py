@@ -23,6 +23,7 @@ from service.db.engine import reading_options
 from service.db.surface import idle
 from service.errors import Problem, SetupError
 from service.http.health import missing
+from service.jobs import backlog
 from service.jobs.folder import Folder
 from service.local.urls import database_url, redis_url
 from service.settings import Settings
@@ -44,6 +45,7 @@ OPEN = text("""
            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     FROM pg_stat_activity WHERE backend_type = 'client backend'
 """)
+START = "run `shelfmark worker`"
 NONE_LEFT = "too many connections", "remaining connection slots", "too many clients"
 WHOSE = "SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2"
 READS_A_SECOND = 2000
@@ -218,14 +220,13 @@ def advice(loaded: Settings, trip: float, most: int) -> Iterator[str]:
         trip: seconds that the database takes to answer.
         most: connections that it offers.
     """
-    processors, sizes = os.cpu_count() or 1, budget.sizes(loaded)
-    together = processors + loaded.job_workers
-    if loaded.web_concurrency < processors and together * sizes.total + budget.RESERVE <= most:
+    processors, sizes, needed = os.cpu_count() or 1, budget.sizes(loaded), budget.needed(loaded)
+    if 0 < (processors - loaded.web_concurrency) * sizes.total <= most - needed:
         yield f"this machine has {processors} processors, and a process uses one: WEB_CONCURRENCY={processors} would use them all"
-    if processes(loaded) > 1 and loaded.connection_budget is None and not (loaded.read_pool_size and loaded.write_pool_size):
-        yield f"SHELFMARK_CONNECTION_BUDGET={budget.needed(loaded)} would keep this sum when processes are added"
+    if loaded.web_concurrency > 1 and loaded.connection_budget is None and not (loaded.read_pool_size and loaded.write_pool_size):
+        yield f"SHELFMARK_CONNECTION_BUDGET={needed} would keep this sum when processes are added"
     reads = math.ceil(trip * READS_A_SECOND)
-    if reads > sizes.reads and processes(loaded) * (reads + sizes.writes + budget.ASIDE) + budget.RESERVE <= most:
+    if 0 < processes(loaded) * (reads - sizes.reads) <= most - needed:
         yield (
             f"the database is far away: while {sizes.reads} connections wait for it, a process has time for "
             f"more. SHELFMARK_READ_POOL_SIZE={reads} would use that"
@@ -246,6 +247,7 @@ async def _of_schema(database: Database, url: str) -> AsyncIterator[Finding]:
     current, head = await asyncio.to_thread(migrations.current, url), migrations.head()
     if current == head:
         yield Finding(good=True, text=f"the newest migration is in ({head})")
+        yield await _jobs(database)
     else:
         await asyncio.to_thread(migrations.goes_back, url, "head")  # says so where newer code has migrated it
         yield Finding(
@@ -255,6 +257,18 @@ async def _of_schema(database: Database, url: str) -> AsyncIterator[Finding]:
         yield Finding(good=False, text=sentence)
     for line in _of_tables():
         yield Finding(good=False, text=line)
+
+
+async def _jobs(database: Database) -> Finding:
+    """Whether somebody does what there is to do."""
+    async with database.reading() as session:
+        found = await backlog.counted(session)
+    workers = f"{found.workers} {'worker lives' if found.workers == 1 else 'workers live'}"
+    jobs = f"{found.waiting} {'job waits' if found.waiting == 1 else 'jobs wait'}"
+    if found.waiting and not found.workers:
+        return Finding(good=False, text=f"{jobs}, the oldest for {found.oldest_seconds:.0f} s, and no worker lives: {START}")
+    told = f"{workers}, with {found.slots} slots in all; {jobs}, {found.delayed} are for later, {found.running} run"
+    return Finding(good=True, text=f"{told}, {found.failed} have failed")
 
 
 def _of_tables() -> Iterator[str]:

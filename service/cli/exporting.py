@@ -18,11 +18,12 @@ from service.contract.choose import Choice
 from service.db import Database
 from service.db.catalogue import Catalogue
 from service.errors import Problem, SetupError, ShelfmarkError
-from service.http.asking import ask, parameters_of
+from service.http.asking import parameters_of
+from service.http.callers import NOBODY
+from service.http.confining import EVERY_ROW, Rows
 from service.http.exporting import export_of, separated
 from service.http.openapi import FORMULAS
 from service.http.table import Table
-from service.http.telling import refused
 from service.http.uses import repository
 from service.jobs.exporting import Export, Exporting, Reached
 from service.jobs.importing import Progress
@@ -66,7 +67,7 @@ def run(table: str, question: str, output: Path | None, *, form: str | None, for
 
 def _table(name: str) -> Table:
     """A table that is served."""
-    found = {router.table.of.contract.table: router.table for router in schema.routers()}
+    found = schema.tables_served()
     if name not in found:
         raise SetupError(f"No table {name} is served. There are {', '.join(found)}.")
     return found[name]
@@ -100,10 +101,7 @@ def _export(table: Table, database: Database, question: bytes, form: Format, loa
         Problem: it can't be understood, or none does.
     """
     asked, style = separated(parameters_of(question), form)
-    asking = ask(table.of, asked, loaded, table.showing.members, table.showing.relations)
-    choice = database.catalogue.chosen(table.of.contract, asking.question)
-    if choice is None:
-        raise refused(table.of, asking.question)
+    asking, choice = table.understood(asked, Rows(NOBODY, EVERY_ROW), database, loaded)
     rows = repository(table.repository, database, settings.section)
     return export_of(table, rows, table.of, asking, style, search_most=loaded.search_most), choice
 

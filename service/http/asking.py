@@ -21,6 +21,8 @@ from service.db.wire import Wire, sound, wire
 from service.errors import InvalidQuestion
 from service.settings import Settings
 
+Parameters = Sequence[tuple[str, str]]
+"""The parameters of a URL, decoded."""
 Count = Literal["none", "estimated", "capped"]
 COMPARISONS = ("gt", "gte", "lt", "lte")
 TEXT = {"startswith": "", "iexact": FOLDED, "istartswith": FOLDED}
@@ -128,9 +130,7 @@ class _Reader:
         return order
 
 
-def ask(
-    of: Surface, parameters: Iterable[tuple[str, str]], settings: Settings, members: Iterable[str], relations: Iterable[str]
-) -> Asking:
+def ask(of: Surface, parameters: Parameters, settings: Settings, members: Iterable[str], relations: Iterable[str]) -> Asking:
     """Read a list route's parameters.
 
     Args:

@@ -4,7 +4,6 @@ What a client may ask is what it may ask of the list, but for what makes no sens
 there are is known before the first byte leaves; a question with more of them is refused, never cut.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from fastapi import Request
@@ -13,7 +12,7 @@ from starlette.responses import Response
 from service.db import Repository, Surface
 from service.db.searching import SEARCH_MOST
 from service.errors import InvalidQuestion, TooManyRows
-from service.http.asking import Asking, parameters_of
+from service.http.asking import Asking, Parameters, parameters_of
 from service.http.openapi import FORMULAS, OF_PAGES
 from service.http.streaming import Streaming
 from service.http.uses import service_of
@@ -29,7 +28,6 @@ TOO_MANY = (
     "The question has more than {most} rows, the most that are streamed. Export it as a job, by POST {path}:export with the same "
     "parameters; or ask for less."
 )
-Parameters = Sequence[tuple[str, str]]
 
 
 def separated(parameters: Parameters, form: Format) -> tuple[Parameters, Style]:
@@ -77,8 +75,7 @@ async def stream(table: "Table", request: Request, form: Format) -> Response:
     asked, style = separated(parameters_of(request.scope["query_string"]), form)
     asking, choice = table.asked(request, asked)
     settings, rows = service_of(request).settings, table.rows(request)
-    of = table.confining.of if table.seen(request) else table.of
-    making = Exporting(export_of(table, rows, of, asking, style, search_most=settings.search_most))
+    making = Exporting(export_of(table, rows, table.asked_of(table.seen(request)), asking, style, search_most=settings.search_most))
     first = await anext(making)
     headers = {"Content-Disposition": f'attachment; filename="{table.of.contract.table}.{form}"'}
     if first.reached.whole:

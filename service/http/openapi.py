@@ -17,7 +17,7 @@ from service.jobs.opening import Format
 Parameter = dict[str, Any]
 ETAGGED = {"headers": {"ETag": {"schema": {"type": "string"}, "description": "The state that it is in."}}}
 UNCHANGED = {"description": "What you have is what there is. No body."} | ETAGGED
-FORMULAS = "formulas"
+FORMULAS, FORMAT = "formulas", "format"
 OF_PAGES = frozenset({"limit", "cursor", "count", "include"})
 """What a list takes, and a file of all its rows doesn't."""
 GUARDED = "What is done to a cell that a spreadsheet would take for a formula: an apostrophe before it, or nothing."
@@ -142,11 +142,22 @@ def parameters(of: Surface, showing: Showing) -> list[Parameter]:
     ]
 
 
-def exported(of: Surface, showing: Showing, form: Format) -> list[Parameter]:
-    """The query parameters of a list as a file: those of its question, and which members are wanted."""
-    asked = [one for one in parameters(of, showing) if one["name"] not in OF_PAGES]
-    schema = {"type": "string", "enum": list(get_args(Formulas)), "default": "quote"}
-    return [*asked, *([_query(FORMULAS, schema, GUARDED)] if form == "csv" else [])]
+def exported(of: Surface, showing: Showing, form: Format | None) -> list[Parameter]:
+    """The query parameters of a list as a file: those of its question, and which members are wanted.
+
+    Args:
+        of: what is asked.
+        showing: how rows are shown.
+        form: what the lines of the file are; None: a parameter says it.
+    """
+    asked = [one for one in parameters(of, showing) if one["name"] not in OF_PAGES and one["in"] == "query"]
+    formulas = {"type": "string", "enum": list(get_args(Formulas)), "default": "quote"}
+    forms = {"type": "string", "enum": list(get_args(Format)), "default": "csv"}
+    return [
+        *asked,
+        *([_query(FORMAT, forms, "What the lines of the file are.")] if form is None else []),
+        *([_query(FORMULAS, formulas, GUARDED)] if form != "ndjson" else []),
+    ]
 
 
 def members(showing: Showing) -> list[Parameter]:

@@ -46,6 +46,7 @@ from service.http.route import Route
 from service.http.schema import Schema, partial
 from service.http.scopes import DOCS, minds_rows, needs
 from service.http.showing import Showing
+from service.http.spooling import add_export
 from service.http.table import LANED, TAKES, Table
 from service.http.telling import answered
 from service.http.uses import service_of
@@ -142,6 +143,7 @@ def serve(
     reads(router, table)
     for form in get_args(Format):
         _exports(router, table, form)
+    add_export(router, table)
     if write:
         _writes(router, table, write)
     return router

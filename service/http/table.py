@@ -13,17 +13,18 @@ from service.contract.choose import Choice
 from service.contract.path import Path
 from service.contract.question import Question
 from service.contract.served import ready, served
-from service.db import Model, Repository, Surface
+from service.db import Database, Model, Repository, Surface
 from service.db.answers import Once
 from service.db.declared import line_of
 from service.db.version import VERSION, Match, version_of
 from service.db.wire import Wire, render, wire
 from service.errors import InvalidBody, SetupError
 from service.http import openapi
-from service.http.asking import Asking, ask, ask_members, fingerprint, invalid, parameters_of
+from service.http.asking import Asking, Parameters, ask, ask_members, fingerprint, invalid, parameters_of
 from service.http.bodies import rows_of, values_of
 from service.http.callers import Caller, caller_of
 from service.http.confining import Confining, Rows, missing
+from service.http.counts import alike, counted
 from service.http.etags import HEADER as ETAG
 from service.http.etags import Demanded, of_content, of_list, view_of
 from service.http.reading import NO_HEADERS, Answer, Reader, link, opened, sealed
@@ -32,6 +33,8 @@ from service.http.showing import Showing
 from service.http.telling import answered, placed_at, refused, told
 from service.http.uses import Service, service_of
 from service.http.writing import Writer
+from service.plans.ledger import Ledger
+from service.settings import Settings
 
 LANED = "__laned__"
 """Where the endpoint of a route says which table it lists, reads a row of or adds one to, for the express lane."""
@@ -54,12 +57,34 @@ class Table:
     demands: Demanded | None = None
     cached: float | None = None
 
-    def asked(self, request: Request, parameters: Sequence[tuple[str, str]] | None = None) -> tuple[Asking, Choice]:
+    def asked(self, request: Request, parameters: Parameters | None = None, rows: Rows | None = None) -> tuple[Asking, Choice]:
         """What a list route was asked, and the path for it.
 
         Args:
             request: of somebody who may see all rows, or some.
             parameters: those of the question; by default all of the URL.
+            rows: those that may be seen; by default what the request's method says.
+
+        Raises:
+            Problem: as `understood`.
+        """
+        given = parameters_of(request.scope["query_string"]) if parameters is None else parameters
+        service = service_of(request)
+        return self.understood(
+            given, self.seen(request) if rows is None else rows, service.database, service.settings, service.ledger
+        )
+
+    def understood(
+        self, parameters: Parameters, rows: Rows, database: Database, settings: Settings, ledger: Ledger | None = None
+    ) -> tuple[Asking, Choice]:
+        """What is asked of a list, and the path for it, of those that the database has.
+
+        Args:
+            parameters: as they stand in a URL, decoded.
+            rows: those that may be seen.
+            database: what is asked.
+            settings: the limits.
+            ledger: where a refusal is counted.
 
         Raises:
             InvalidQuestion: a parameter can't be understood.
@@ -67,20 +92,22 @@ class Table:
             NotServed: no path serves it.
             IndexNotReady: the paths that serve it are withdrawn.
         """
-        given = parameters_of(request.scope["query_string"]) if parameters is None else parameters
-        settings = service_of(request).settings
-        asking = ask(self.of, given, settings, self.showing.members, self.showing.relations)
-        rows = self.seen(request)
-        asking.question, of = rows.question(asking.question), self.confining.of if rows else self.of
-        choice = self._chosen(request, asking.question, of)
+        asking = ask(self.of, parameters, settings, self.showing.members, self.showing.relations)
+        asking.question, of = rows.question(asking.question), self.asked_of(rows)
+        choice = self._chosen(database, asking.question, of)
         if choice is None:
-            service_of(request).ledger.count(of.contract, asking.question)
+            if ledger:
+                ledger.count(of.contract, asking.question)
             raise refused(of, asking.question, rows.values)
         return asking, choice
 
-    def _chosen(self, request: Request, question: Question, of: Surface) -> Choice | None:
+    def asked_of(self, rows: Rows) -> Surface:
+        """What a question is put to, of somebody who may see these rows."""
+        return self.confining.of if rows else self.of
+
+    def _chosen(self, database: Database, question: Question, of: Surface) -> Choice | None:
         """The path for a question, of those that the database has; None where none was ever declared."""
-        return service_of(request).database.catalogue.chosen(of.contract, question, self._line)
+        return database.catalogue.chosen(of.contract, question, self._line)
 
     def _line(self, path: Path) -> Mapping[str, Any]:
         """The line of the model that declares a path, where clients may see all that it names."""
@@ -155,7 +182,7 @@ class Table:
         asking, choice = self.asked(request)
         service = service_of(request)
         seen, related = self.seen(request), self.confining.related(caller_of(request.scope), asking.include)
-        bound = seen.bound(fingerprint(self.confining.of if seen else self.of, asking.question, choice.order))
+        bound = seen.bound(fingerprint(self.asked_of(seen), asking.question, choice.order))
         after, rows = _after(service, self.of, asking.cursor, choice, bound), self.rows(request)
 
         async def load() -> Held:
@@ -169,28 +196,21 @@ class Table:
                 search_most=service.settings.search_most,
             )
             following = None if page.last is None else sealed(service.signer, self.of, choice, bound, page.last)
-            content: dict[str, Any] = {
-                "data": [self.showing.row(row, asking.fields, related) for row in page],
-                "next": following,
-            }
+            data = [self.showing.row(row, asking.fields, related) for row in page]
+            content: dict[str, Any] = {"data": data, "next": following}
             if asking.count != "none":
-                content["count"] = await _counted(rows, asking, choice, service.settings.count_most, page.found)
+                content["count"] = await counted(rows, asking, choice, service.settings.count_most, page.found)
             body = render(content)
             return Held(body, of_list(body), (following or "").encode())
 
         if seen or asking.count == "none" or asking.include or choice.kind == "search" or not self.showing.plain:
             held, headers = await load(), NO_HEADERS
         else:
-            seed, asked = self._seed(asking, choice, service.settings.count_most), (asking.question, choice)
+            seed, asked = alike(self.of, self.showing, asking, choice, service.settings.count_most), (asking.question, choice)
             held, headers = await self.reader(request).through(seed, asked, lambda: (asking.question, after), load)
         if held.cursor:
             headers = {**link(request.url.path, request.scope["query_string"], held.cursor.decode()), **headers}
         return told(request, Answer(held.body or b"", headers, held.etag))
-
-    def _seed(self, asking: Asking, choice: Choice, most: int) -> bytes:
-        """What counted pages have in common: how rows are shown, in which order, how many, and how they are counted."""
-        shown = view_of(self.showing.shape, tuple(asking.fields or self.showing.members))
-        return repr((self.of.contract.table, shown, choice.path.name, choice.order, asking.limit, asking.count, most)).encode()
 
     async def single(self, request: Request) -> Response:
         """One row by its primary key."""
@@ -202,7 +222,7 @@ class Table:
         parameters = parameters_of(request.scope["query_string"])
         fields, include = ask_members(parameters, self.showing.members, self.showing.relations)
         question = Question({self.of.primary: key})
-        choice = self._chosen(request, question, self.of)
+        choice = self._chosen(service_of(request).database, question, self.of)
         if choice is None:
             raise SetupError(f"{self.of.contract.table} has a primary key that clients can't see.")
         seen, related = self.seen(request), self.confining.related(caller_of(request.scope), include)
@@ -324,16 +344,6 @@ class Table:
             "default_order": [str(sort) for sort in self.of.contract.default_order],
             "questions": [openapi.described(one, ready(left, self.of.contract, one)) for one in served(self.of.contract)],
         }
-
-
-async def _counted(rows: Repository[Any], asking: Asking, choice: Choice, most: int, found: int | None) -> dict[str, Any]:
-    """How many rows the question has, as far as the client asked to know."""
-    if asking.count == "estimated":
-        return {"value": await rows.estimate(asking.question, choice), "exact": False}
-    if found is not None:
-        return {"value": min(found, most), "exact": found <= most}
-    value, exact = await rows.count(asking.question, choice, most)
-    return {"value": value, "exact": exact}
 
 
 def _after(service: Service, of: Surface, cursor: str | None, choice: Choice, bound: bytes) -> list[Any] | None:

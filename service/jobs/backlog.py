@@ -33,9 +33,7 @@ FROM (
 ) AS living
 """)
 WORKERS = Family("shelfmark_job_workers", "gauge", "Workers that live.", together="max")
-JOBS = Family(
-    "shelfmark_jobs", "gauge", "Jobs that haven't ended, or have failed, as the database has them.", ("state",), (), "max"
-)
+JOBS = Family("shelfmark_jobs", "gauge", "Jobs that haven't ended, or have failed, by state.", ("state",), (), "max")
 OLDEST = Family(
     "shelfmark_job_oldest_due_seconds", "gauge", "Seconds for which the oldest job is due that nobody was handed.", together="max"
 )

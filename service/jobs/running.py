@@ -117,6 +117,15 @@ class Run:
         except Problem as error:  # it is only told; what matters is kept by chunks
             log.debug("progress can't be told", job=self.id, reason=error.detail)
 
+    async def ends(self, *, failing: bool) -> bool:
+        """Whether the job ends with this run, if that stops now: somebody wants its end, or no attempt is left.
+
+        Args:
+            failing: whether the run fails; else it was broken off.
+        """
+        async with self.database.writing() as unit:
+            return await transitions.ends(unit.session, self._own, failing=failing)
+
     @property
     def _own(self) -> Claim:
         return self.id, self.claim

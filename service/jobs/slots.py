@@ -41,8 +41,8 @@ ON CONFLICT (id) DO UPDATE SET slots = excluded.slots, seen_at = clock_timestamp
 LEFT = text(f"DELETE FROM shelfmark_workers WHERE id = :id OR seen_at < clock_timestamp() - make_interval(hours => {STALE_HOURS})")
 SLOTS = Family("shelfmark_job_slots", "gauge", "Jobs that workers may run at the same time.")
 RUNNING = Family("shelfmark_jobs_running", "gauge", "Jobs that workers run.")
-ENDED = Family("shelfmark_job_runs_total", "counter", "Runs of jobs, by how they ended.", ("job", "outcome"))
-SECONDS = Family("shelfmark_job_run_seconds", "histogram", "Seconds that runs of jobs took.", ("job",), RUN_BOUNDS)
+ENDED = Family("shelfmark_job_runs_total", "counter", "Runs of jobs, by how they ended.", ("name", "outcome"))
+SECONDS = Family("shelfmark_job_run_seconds", "histogram", "Seconds that runs of jobs took.", ("name",), RUN_BOUNDS)
 FAMILIES = (SLOTS, RUNNING, ENDED, SECONDS)
 log = structlog.get_logger(__name__)
 

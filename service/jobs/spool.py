@@ -8,9 +8,10 @@ job. What a rolled-back transaction added was never there. Files expire, and `pr
 
 import asyncio
 import datetime
+import errno
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from service.db import Database
 from service.db.session import once_more
-from service.errors import ShelfmarkError
+from service.errors import ShelfmarkError, StorageFull
 from service.jobs import files
 from service.jobs.files import FILES
 from service.jobs.folder import Folder, pieces
@@ -33,6 +34,7 @@ PRUNED_CHUNKS = 32
 """Chunks that one transaction removes."""
 NAME_CHARACTERS = 200
 UNSEALED = datetime.timedelta(hours=1)
+FULL = "The disk that files are kept on is full, so nothing can be added to this one. All else works."
 A_WEEK = datetime.timedelta(days=7)
 
 
@@ -111,6 +113,7 @@ class Spool:
 
         Raises:
             FileGone: it is sealed, or has expired.
+            StorageFull: there is no room for them.
         """
         parts = list(pieces(data, CHUNK_BYTES))
         async with self.database.writing() as unit:
@@ -119,7 +122,8 @@ class Spool:
             if row is None:
                 raise FileGone(f"File {file} of the spool is sealed or gone: nothing can be added to it.")
             if row.place is not None:
-                await asyncio.to_thread(self._shared(file).write, row.place, row.size - len(data), data)
+                with _room():
+                    await asyncio.to_thread(self._shared(file).write, row.place, row.size - len(data), data)
             elif parts:
                 rows = [
                     {"file_id": file, "number": number, "bytes": part} for number, part in enumerate(parts, row.chunks - len(parts))
@@ -145,7 +149,8 @@ class Spool:
             if row is None:
                 raise FileGone(f"File {file} of the spool is sealed or gone: it can't be ended.")
             if row.place is not None:
-                await asyncio.to_thread(self._shared(file).sync, row.place, row.size)
+                with _room():
+                    await asyncio.to_thread(self._shared(file).sync, row.place, row.size)
             return _spooled(row)
 
     async def find(self, file: int) -> Spooled:
@@ -261,6 +266,17 @@ def plain(name: str) -> str:
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     shown = "".join(character for character in last if character.isprintable()).strip(" .")
     return shown[-NAME_CHARACTERS:] or "file"
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say that the disk of the shared directory is full, where it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise StorageFull(FULL) from error
 
 
 def _spooled(row: Row[Any]) -> Spooled:

@@ -131,6 +131,10 @@ UPDATE shelfmark_jobs SET
 WHERE id = :id AND claim = :claim AND state = 'running'
 RETURNING state
 """)
+ENDS = text("""
+SELECT cancel_at IS NOT NULL OR (:failing AND NOT advanced AND failures + 1 >= attempts)
+FROM shelfmark_jobs WHERE id = :id AND claim = :claim AND state = 'running'
+""")
 HAND_BACK = text("""
 UPDATE shelfmark_jobs AS job SET
   state = CASE WHEN cancel_at IS NULL THEN 'queued' ELSE 'cancelled' END,
@@ -264,6 +268,17 @@ async def fail(session: Session, claim: Claim, error: str, *, final: bool = Fals
     values = {"error": error[:ERROR_MOST].replace("\0", ""), "final": final, "most": BACKOFF_MOST_SECONDS}
     found: str | None = await session.scalar(FAIL, {**_named(claim), **values})
     return found
+
+
+async def ends(session: Session, claim: Claim, *, failing: bool) -> bool:
+    """Whether a job ends with a run that stops now; False where it isn't this run's any more.
+
+    Args:
+        session: in a transaction.
+        claim: of the run.
+        failing: whether the run fails; else it was broken off.
+    """
+    return bool(await session.scalar(ENDS, {**_named(claim), "failing": failing}))
 
 
 async def hand_back(session: Session, claims: Sequence[Claim]) -> None:

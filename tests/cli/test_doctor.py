@@ -61,7 +61,8 @@ def test_all_is_well(ask: Doctor) -> None:
     assert ask() == (0, [])
     told = "\n".join(ask.well)
     sum_of_all = (
-        r"^1 process x \(6 reads \+ 4 writes \+ 1 aside\) \+ 3 in reserve = 14 connections of the \d+ that PostgreSQL offers; "
+        r"^2 processes x \(6 reads \+ 4 writes \+ 1 aside\) \+ 2 of 1 worker \+ 3 in reserve = 27 connections of the \d+ that "
+        r"PostgreSQL offers; "
     )
     assert re.search(sum_of_all + r"\d+ are open now$", told, re.MULTILINE)
     assert re.search(r"^a round trip takes \d+\.\d\d ms$", told, re.MULTILINE)
@@ -139,7 +140,7 @@ def test_more_connections_than_there_are(ask: Doctor) -> None:
     code, (found,) = ask(SHELFMARK_READ_POOL_SIZE="400", WEB_CONCURRENCY="3")
     assert code == 1
     assert found.startswith(
-        "3 processes x (400 reads + 4 writes + 1 aside) + 3 in reserve = 1218 connections, and PostgreSQL offers "
+        "4 processes x (400 reads + 4 writes + 1 aside) + 2 of 1 worker + 3 in reserve = 1625 connections, and PostgreSQL offers "
     )
 
 
@@ -149,17 +150,20 @@ def test_a_sum_that_is_too_large_is_not_advised_to_grow(ask: Doctor) -> None:
     assert not any("WEB_CONCURRENCY" in line for line in ask.well)
 
 
-@pytest.mark.parametrize(("limit", "advised"), [(9, "SHELFMARK_CONNECTION_BUDGET=9"), (2, "can't do with fewer than 6")])
+@pytest.mark.parametrize(("limit", "advised"), [(12, "SHELFMARK_CONNECTION_BUDGET=12"), (2, "can't do with fewer than 11")])
 def test_a_role_that_may_have_few_connections(ask: Doctor, role: str, limit: int, advised: str) -> None:
     """What is advised is what would be taken."""
     administer(role, f"ALTER ROLE {make_url(role).username} CONNECTION LIMIT {limit}")
     code, found = ask(DATABASE_URL=role)
     assert code == 1
-    assert found[0].startswith("1 process x (6 reads + 4 writes + 1 aside) + 3 in reserve = 14 connections, and PostgreSQL offers ")
+    sum_of_all = (
+        "2 processes x (6 reads + 4 writes + 1 aside) + 2 of 1 worker + 3 in reserve = 27 connections, and PostgreSQL offers "
+    )
+    assert found[0].startswith(sum_of_all)
     assert f"offers {limit}. " in found[0]
     assert advised in found[0]
-    if limit == 9:
-        assert ask(DATABASE_URL=role, SHELFMARK_CONNECTION_BUDGET="9") == (0, [])
+    if limit > 2:
+        assert ask(DATABASE_URL=role, SHELFMARK_CONNECTION_BUDGET=str(limit)) == (0, [])
 
 
 def test_a_role_that_has_no_connection_left(ask: Doctor, role: str) -> None:
@@ -169,6 +173,20 @@ def test_a_role_that_has_no_connection_left(ask: Doctor, role: str) -> None:
     assert code == 1
     assert "too many connections" in found
     assert "FROM pg_stat_activity" in found
+
+
+def test_jobs_that_nobody_does(ask: Doctor, own_database: str) -> None:
+    """It says who works on how much, and that a worker is missing."""
+    assert ask(DATABASE_URL=own_database) == (0, [])
+    assert "0 workers live, with 0 slots in all; 0 jobs wait, 0 are for later, 0 run, 0 have failed" in ask.well
+    job = "INSERT INTO shelfmark_jobs (name, attempts, lease, due_at) VALUES ('a', 1, 3, clock_timestamp() - interval '2 minutes')"
+    administer(own_database, job)
+    code, (found,) = ask()
+    assert code == 1
+    assert re.fullmatch(r"1 job waits, the oldest for 1[23]\d s, and no worker lives: run `shelfmark worker`", found)
+    administer(own_database, "INSERT INTO shelfmark_workers (id, slots) VALUES ('a', 3)")
+    assert ask() == (0, [])
+    assert "1 worker lives, with 3 slots in all; 1 job waits, 0 are for later, 0 run, 0 have failed" in ask.well
 
 
 def test_advice_follows_what_was_measured() -> None:

@@ -8,7 +8,19 @@ from signal import Signals
 import httpx
 
 from service import local
-from tests.fixtures.processes import PATIENCE_SECONDS, SHELFMARK, Running, answers, members, run, running, taken, until, unused_port
+from tests.fixtures.processes import (
+    PATIENCE_SECONDS,
+    SHELFMARK,
+    Running,
+    answers,
+    kill,
+    members,
+    run,
+    running,
+    taken,
+    until,
+    unused_port,
+)
 
 READY = "Ctrl-C ends it."
 NO_SAMPLE = ("--books", "0")
@@ -36,6 +48,12 @@ def header(scratch: Path) -> dict[str, str]:
     return {name: value}
 
 
+def worker_of(up: Running) -> int:
+    """The process that runs its jobs."""
+    (found,) = [process for process in members(up.process.pid) if b"\0worker\0" in Path(f"/proc/{process}/cmdline").read_bytes()]
+    return found
+
+
 def servers_run(scratch: Path) -> bool:
     """Whether its PostgreSQL and its Redis run."""
     return local.attach(scratch / ".shelfmark") is not None
@@ -60,6 +78,9 @@ def test_a_life(scratch: Path) -> None:
         assert httpx.get(tries(said)[0]).status_code == 401
         key = header(scratch)
         assert httpx.post(f"{base_of(up)}/v1/authors", json=AUTHOR, headers=key).status_code == 201
+        until(lambda: "shelfmark_job_slots 3.0" in httpx.get(f"{base_of(up)}/metrics", headers=key).text, up.said)
+        kill(worker_of(up))
+        assert "The worker has died (signal 9). Another one begins in" in up.until_said("The worker has died")
         doctor = run(scratch, SHELFMARK, "doctor")
         assert (doctor.code, "bad" in doctor.out) == (0, False), doctor.out
         assert up.end(Signals.SIGTERM) == 128 + Signals.SIGTERM

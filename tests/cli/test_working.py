@@ -1,18 +1,32 @@
 """`shelfmark worker`, as a process of its own: jobs are run, a signal ends it in order, and it says what it lacks."""
 
+import asyncio
 import signal
 import subprocess
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from service.db import Database
+from service.jobs.job import enqueue
+from service.jobs.spool import Spool
+from service.jobs.spooling import export_question
 from service.local.urls import database_url, redis_url
 from service.settings import Settings
+from tests.factories.authors import AuthorFactory
 from tests.fixtures.processes import BARE, REPOSITORY, SECRET, SHELFMARK, run, running
-from tests.jobs.errands import add, authors, row, wait, write
+from tests.jobs.errands import add, authors, passed, row, wait, write
 from tests.waiting import until
 
+EXPORTED = 60_000
+FILLED = text("""
+INSERT INTO books (author_id, title, published_year)
+SELECT :author, 'Title ' || n || repeat(', and more', 10), n % 50 FROM generate_series(1, :rows) n
+""")
+QUESTION = (("sort", "-published_year"), ("fields", "id,title,published_year"))
 HASTE = {"SHELFMARK_JOB_GRACE_SECONDS": "0.2"}
 
 
@@ -75,6 +89,42 @@ def test_what_it_lacks(tmp_path: Path, environment: dict[str, str]) -> None:
     ended = run(tmp_path, SHELFMARK, "worker", **(environment | {"REDIS_URL": ""}))
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "REDIS_URL is not set" in ended.err
+
+
+async def test_an_export_whose_worker_is_killed_is_gone_on_with(
+    committed: Database, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A run is held up in its midst by the lock of its file, and killed there: the next one writes the bytes that are missing."""
+    author = await AuthorFactory.create()
+    async with committed.writing() as unit:
+        await unit.session.execute(FILLED, {"author": author.id, "rows": EXPORTED})
+        id_ = await enqueue(export_question, table="books", question=[*QUESTION], form="csv", formulas="quote", within={})
+    with running(tmp_path, SHELFMARK, "worker", **environment) as first:
+        async with AsyncExitStack() as held:
+            await until(lambda: _has_bytes(committed), 60)
+            unit = await held.enter_async_context(committed.writing())
+            await unit.session.execute(text("SELECT 1 FROM shelfmark_files FOR UPDATE"))
+            first.process.kill()
+            await until(lambda: first.process.poll() is not None)
+    async with committed.writing() as unit:
+        await passed(unit.session, id_, 60)
+    killed = await row(committed, id_)
+    assert (killed.state, 0 < (killed.done or 0) < EXPORTED) == ("running", True), killed.done
+    with running(tmp_path, SHELFMARK, "worker", **environment) as second:
+        await until(lambda: _is(committed, id_, "done"), 60)
+        assert second.end(signal.SIGTERM) == 0, second.said()
+    done: Any = await row(committed, id_)
+    written = b"".join([data async for data in Spool(committed).read(done.checkpoint["file"])])
+    question = "&".join(f"{name}={value}" for name, value in QUESTION)
+    ended = await asyncio.to_thread(run, tmp_path, SHELFMARK, "export", "books", question, "-o", "expected.csv", **environment)
+    assert ended.code == 0, ended.err
+    assert written == (tmp_path / "expected.csv").read_bytes()
+    assert (done.result["rows"], done.result["bytes"]) == (EXPORTED, len(written))
+
+
+async def _has_bytes(database: Database) -> bool:
+    async with database.reading() as session:
+        return bool(await session.scalar(text("SELECT sum(size) FROM shelfmark_files")))
 
 
 async def _has_failed(database: Database, id_: int) -> bool:

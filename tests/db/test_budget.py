@@ -7,19 +7,20 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import Database
-from service.db.budget import RESERVE, Sizes, arithmetic, needed, offered, processes, refuse_excess, sizes
+from service.db.budget import OF_A_WORKER, RESERVE, Sizes, arithmetic, needed, offered, processes, refuse_excess, sizes
 from service.errors import SetupError
 from service.settings import Settings
 
 
 def settings(**given: int) -> Settings:
-    """Settings of which only these count."""
-    return Settings(_env_file=None, **given)  # type: ignore[arg-type]
+    """Settings of which only these count; without workers, unless some are given."""
+    return Settings(_env_file=None, **{"job_workers": 0, **given})  # type: ignore[arg-type]
 
 
 def test_without_a_budget() -> None:
     assert sizes(settings()) == Sizes(6, 4)
     assert needed(settings()) == 6 + 4 + 1 + RESERVE
+    assert needed(Settings(_env_file=None)) == 2 * (6 + 4 + 1) + OF_A_WORKER + RESERVE  # one worker is counted
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,9 @@ def test_without_a_budget() -> None:
     [
         ({"connection_budget": 25, "web_concurrency": 2}, Sizes(6, 4)),
         ({"connection_budget": 97, "web_concurrency": 4, "job_workers": 2}, Sizes(8, 6)),
+        ({"connection_budget": 97, "web_concurrency": 2, "job_workers": 4}, Sizes(8, 5)),
         ({"connection_budget": 6}, Sizes(1, 1)),
+        ({"connection_budget": 11, "job_workers": 1}, Sizes(1, 1)),
         ({"connection_budget": 25, "web_concurrency": 2, "read_pool_size": 9}, Sizes(9, 1)),
         ({"connection_budget": 25, "web_concurrency": 2, "write_pool_size": 2}, Sizes(8, 2)),
         ({"connection_budget": 6, "web_concurrency": 9, "read_pool_size": 50, "write_pool_size": 50}, Sizes(50, 50)),
@@ -45,7 +48,7 @@ def test_a_budget_is_kept_and_used(budget: int, web: int, jobs: int) -> None:
     try:
         found = sizes(given)
     except SetupError:
-        assert (budget - RESERVE) // (web + jobs) < 3
+        assert (budget - RESERVE - OF_A_WORKER * jobs) // (web + jobs) < 3
         return
     assert min(found.reads, found.writes) >= 1
     assert needed(given) <= budget < needed(given) + processes(given)
@@ -53,11 +56,21 @@ def test_a_budget_is_kept_and_used(budget: int, web: int, jobs: int) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"connection_budget": 8, "web_concurrency": 2}, {"connection_budget": 25, "web_concurrency": 2, "read_pool_size": 10}],
+    [
+        {"connection_budget": 8, "web_concurrency": 2},
+        {"connection_budget": 10, "job_workers": 1},
+        {"connection_budget": 25, "web_concurrency": 2, "read_pool_size": 10},
+    ],
 )
 def test_a_budget_that_is_too_small_is_refused(given: dict[str, int]) -> None:
     with pytest.raises(SetupError, match=f"SHELFMARK_CONNECTION_BUDGET={given['connection_budget']} is too small"):
         sizes(settings(**given))
+
+
+def test_the_sum_shows_what_workers_need_besides() -> None:
+    assert arithmetic(settings(job_workers=2)) == (
+        "3 processes x (6 reads + 4 writes + 1 aside) + 4 of 2 workers + 3 in reserve = 40 connections"
+    )
 
 
 def test_what_postgresql_does_not_have_is_refused_with_the_sum() -> None:

@@ -79,6 +79,6 @@ async def test_who_reads_may_have_another_url(database_url: str, empty_database:
 
 
 async def test_a_pools_size_is_its_share_of_the_budget(database_url: str, settings: Settings) -> None:
-    engine = writing_engine(database_url, settings.model_copy(update={"connection_budget": 25, "web_concurrency": 2}))
+    engine = writing_engine(database_url, settings.model_copy(update={"connection_budget": 27, "web_concurrency": 1}))
     assert engine.pool.size() == 4  # type: ignore[attr-defined]
     await engine.dispose()
