@@ -1,7 +1,7 @@
-"""What is answered where a job was asked for: 202, where it can be watched, and what it is by now."""
+"""A job as clients see it; and what is answered where one was asked for: 202, where it can be watched, what it is by now."""
 
 import datetime
-from typing import Any
+from typing import Any, Literal
 
 from starlette.responses import Response
 
@@ -11,28 +11,26 @@ from service.http.telling import answered
 from service.jobs.rows import JobRows
 
 
-class Accepted(Schema):
-    """A job, as who asked for it is told of it.
-
-    Attributes:
-        done: how much of it is done, in whatever is counted.
-        total: of how much.
-        message: what goes on.
-        result: what it gave.
-        error: why it failed, or why it is tried again.
-    """
+class JobRead(Schema):
+    """What a client gets back."""
 
     id: int
     name: str
-    state: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
     done: int | None
     total: int | None
     message: str | None
     result: Any
     error: str | None
+    asked_by: str
+    attempts: int
+    failures: int
+    due_at: datetime.datetime
     created_at: datetime.datetime
     started_at: datetime.datetime | None
     finished_at: datetime.datetime | None
+    cancel_at: datetime.datetime | None
+    updated_at: datetime.datetime
 
 
 async def accepted(database: Database, id_: int, prefix: str) -> Response:
@@ -44,4 +42,4 @@ async def accepted(database: Database, id_: int, prefix: str) -> Response:
         prefix: of the path of all tables, `/v1`.
     """
     row = await JobRows(database).get(id_)
-    return answered(Accepted.model_validate(row).model_dump(mode="json"), 202, {"Location": f"{prefix}/jobs/{id_}"})
+    return answered(JobRead.model_validate(row).model_dump(mode="json"), 202, {"Location": f"{prefix}/jobs/{id_}"})

@@ -22,7 +22,7 @@ from service.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from service.http.accepted import Accepted, accepted
+from service.http.accepted import JobRead, accepted
 from service.http.asking import invalid, parameters_of
 from service.http.callers import caller_of
 from service.http.idempotency import answered_once, once_of
@@ -128,7 +128,7 @@ def add_import(router: APIRouter, declared: Import) -> None:
         VERB,
         status_code=202,
         summary=f"Import a file into {name}",
-        response_model=Accepted,
+        response_model=JobRead,
         responses=REFUSED,
         openapi_extra={"parameters": _parameters(), "requestBody": _body()},
         name=f"{name}_import",

@@ -5,9 +5,8 @@ asked for itself, as if there were no others. What a job is called with, and how
 arguments may hold what others mustn't see.
 """
 
-import datetime
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from service.db import surface
 from service.errors import JobEnded, NotFound, Problem, TooManyRequests, Unauthorized
 from service.http import openapi
+from service.http.accepted import JobRead
 from service.http.apikeys import AUTHORIZATION
 from service.http.callers import Caller, caller_of
 from service.http.confining import EVERY_ROW, Confining, Rows, missing
@@ -22,7 +22,6 @@ from service.http.following import Following
 from service.http.keyring import Keyring
 from service.http.limits import Limits
 from service.http.problems import responses
-from service.http.schema import Schema
 from service.http.scopes import WRITE, minds_rows, needed, scope_of
 from service.http.serve import BUSY, ONE, Routes, meant, reads
 from service.http.showing import Showing
@@ -50,28 +49,6 @@ LAST_EVENT = {
     "description": "The id of the last event that was read: only what is newer is told.",
     "schema": {"type": "string"},
 }
-
-
-class JobRead(Schema):
-    """What a client gets back."""
-
-    id: int
-    name: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    done: int | None
-    total: int | None
-    message: str | None
-    result: Any
-    error: str | None
-    asked_by: str
-    attempts: int
-    failures: int
-    due_at: datetime.datetime
-    created_at: datetime.datetime
-    started_at: datetime.datetime | None
-    finished_at: datetime.datetime | None
-    cancel_at: datetime.datetime | None
-    updated_at: datetime.datetime
 
 
 MEMBERS = tuple(JobRead.model_fields)

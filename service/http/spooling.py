@@ -27,7 +27,7 @@ from service.errors import (
     Unavailable,
 )
 from service.http import openapi
-from service.http.accepted import Accepted, accepted
+from service.http.accepted import JobRead, accepted
 from service.http.asking import Parameters, invalid, parameters_of
 from service.http.callers import Caller, caller_of
 from service.http.confining import READING, Rows
@@ -63,7 +63,7 @@ def add_export(router: APIRouter, table: "Table") -> None:
         VERB,
         status_code=202,
         summary=f"Export {name} into a file",
-        response_model=Accepted,
+        response_model=JobRead,
         responses=REFUSED,
         openapi_extra={"parameters": openapi.exported(table.of, table.showing, None)},
         name=f"{name}_export",

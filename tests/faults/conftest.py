@@ -4,11 +4,14 @@
 into a page of the docs, too. `make faults` does the first.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.faults import redis
 from tests.faults.figures import FAULT, LACKING, Figures, described
+from tests.faults.redis import OwnRedis
 from tests.faults.table import Row, drawn, put, rows
 
 ENDS = ("passed", "failed", "error", "skipped")
@@ -81,3 +84,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def _found(config: pytest.Config) -> list[Row]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     return rows(report for end in ENDS for report in reporter.stats.get(end, [])) if reporter else []
+
+
+@pytest.fixture
+def own_redis() -> Iterator[OwnRedis]:
+    """A Redis of the test's own, to be killed, stopped and emptied."""
+    with redis.own_redis() as made:
+        yield made

@@ -1,9 +1,8 @@
 """F4, the part of the limits: Redis killed or stopped. The API goes on as quickly, limits hold for each process, and come back."""
 
 import asyncio
-import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from httpx import AsyncClient
@@ -16,19 +15,12 @@ from service.http.slices import GIVE_UP_SECONDS
 from service.settings import Settings, load
 from tests.factories.authors import AuthorFactory
 from tests.faults.figures import Figures, fault
+from tests.faults.pace import p99, times
 from tests.faults.redis import OwnRedis
-from tests.faults.redis import own_redis as redis_of_its_own
 from tests.fixtures.application import client_of
 
-REQUESTS, AT_ONCE, SECONDS = 1000, 4, 10.0
+SECONDS = 10.0
 FAULTS = ("killed", "stopped")
-
-
-@pytest.fixture
-def own_redis() -> Iterator[OwnRedis]:
-    """A Redis of the test's own."""
-    with redis_of_its_own() as made:
-        yield made
 
 
 @pytest.fixture
@@ -40,25 +32,6 @@ async def limited(settings: Settings, committed: Database, own_redis: OwnRedis) 
     app = create_app(settings.model_copy(update=update), committed)
     async with app.router.lifespan_context(app), client_of(app) as client:
         yield client
-
-
-async def times(client: AsyncClient, path: str) -> list[float]:
-    """Seconds that each of many requests took; each must be answered."""
-    took: list[float] = []
-
-    async def some() -> None:
-        for _ in range(REQUESTS // AT_ONCE):
-            began = time.perf_counter()
-            assert (await client.get(path)).status_code == 200
-            took.append(time.perf_counter() - began)
-
-    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-    return took
-
-
-def p99(took: list[float]) -> float:
-    """The time that one in a hundred exceeds."""
-    return statistics.quantiles(took, n=100)[98]
 
 
 @pytest.mark.slow

@@ -1,9 +1,7 @@
 """F4, the part of the cache: Redis killed or stopped. All is read from the database, nearly as quickly, and is never old."""
 
-import asyncio
-import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from httpx import AsyncClient
@@ -13,19 +11,10 @@ from service.db import Database
 from service.settings import Settings, load
 from tests.cache.asking import created, how
 from tests.faults.figures import Figures, fault
+from tests.faults.pace import p99, times
 from tests.faults.redis import OwnRedis
-from tests.faults.redis import own_redis as redis_of_its_own
 from tests.fixtures.application import client_of
 from tests.waiting import until
-
-REQUESTS, AT_ONCE = 1000, 4
-
-
-@pytest.fixture
-def own_redis() -> Iterator[OwnRedis]:
-    """A Redis of the test's own."""
-    with redis_of_its_own() as made:
-        yield made
 
 
 @pytest.fixture
@@ -35,25 +24,6 @@ async def client(settings: Settings, committed: Database, own_redis: OwnRedis) -
     app = create_app(settings.model_copy(update={"redis_url": url, "cache": True, "lag_ms": 60_000}), committed)
     async with app.router.lifespan_context(app), client_of(app) as made:
         yield made
-
-
-async def times(client: AsyncClient, path: str) -> list[float]:
-    """Seconds that each of many requests took; each must be answered."""
-    took: list[float] = []
-
-    async def some() -> None:
-        for _ in range(REQUESTS // AT_ONCE):
-            began = time.perf_counter()
-            assert (await client.get(path)).status_code == 200
-            took.append(time.perf_counter() - began)
-
-    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-    return took
-
-
-def p99(took: list[float]) -> float:
-    """The time that one in a hundred exceeds."""
-    return statistics.quantiles(took, n=100)[98]
 
 
 @fault(

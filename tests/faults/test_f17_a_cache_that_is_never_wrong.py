@@ -6,7 +6,7 @@ mistakes that are easily made (`tests/cache/serving.py`), or it would prove noth
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
@@ -21,19 +21,11 @@ from tests.cache.traffic import Traffic, traffic
 from tests.faults.figures import Figures, fault
 from tests.faults.proxy import Proxy, proxied
 from tests.faults.redis import OwnRedis
-from tests.faults.redis import own_redis as redis_of_its_own
 
 SECONDS = float(os.environ.get("SHELFMARK_F17_SECONDS", "60"))
 WRITERS, READERS = 16, 64
 MISTAKEN_SECONDS = 40.0
 STOPPED_SECONDS = 3.0
-
-
-@pytest.fixture
-def own_redis() -> Iterator[OwnRedis]:
-    """A Redis of the test's own."""
-    with redis_of_its_own() as made:
-        yield made
 
 
 @pytest.fixture
