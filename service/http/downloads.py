@@ -6,7 +6,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
-from service.errors import NotFound
+from service.errors import NotFound, Unauthorized
 from service.http.problems import responses
 from service.http.scopes import Declared, open_to_all
 from service.http.uses import service_of
@@ -30,7 +30,7 @@ def downloads() -> APIRouter:
         f"{ROUTE}/{{token}}",
         summary="Download a file",
         response_class=StreamingResponse,
-        responses={200: {"description": "The file.", "content": FILE}, **responses(NotFound)},
+        responses={200: {"description": "The file.", "content": FILE}, **responses(NotFound, Unauthorized)},
         name="download",
     )
     @open_to_all

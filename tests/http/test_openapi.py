@@ -39,8 +39,10 @@ METHODS = {"get", "post", "patch", "delete", "put"}
 DOCUMENT = create_app(load(_env_file=None, database_url="postgresql://nobody@/nothing", secrets="x" * 32)).openapi()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
-CASES = st.one_of([found.as_strategy() for found in OPERATIONS])
-WRONG = st.one_of([found.as_strategy(generation_mode=GenerationMode.NEGATIVE) for found in OPERATIONS])
+ASKED = [found for found in OPERATIONS if not found.path.endswith("/events")]
+"""All but streams of events: they last as long as their job, and what is asked here asks for jobs that nobody runs."""
+CASES = st.one_of([found.as_strategy() for found in ASKED])
+WRONG = st.one_of([found.as_strategy(generation_mode=GenerationMode.NEGATIVE) for found in ASKED])
 """What the document forbids, in one way or another."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -154,7 +156,7 @@ def test_a_key_is_asked_for_where_one_is_needed() -> None:
     for path, item in DOCUMENT["paths"].items():
         table = re.split("[:.]", path.split("/")[2])[0] if path.startswith("/v1/") else None
         for method in METHODS & item.keys():
-            needed = f"{table}:{'read' if method == 'get' else 'write'}"
+            needed = f"{table}:{'read' if method == 'get' or path.endswith(':export') else 'write'}"
             told = [] if table is None else [{}, {"key": ["docs:read"]}] if path.endswith(":contract") else [{"key": [needed]}]
             told = [{"key": ["metrics"]}] if path == "/metrics" else [] if path.startswith(f"{ROUTE}/") else told
             assert item[method]["security"] == told, f"{method} {path}"
