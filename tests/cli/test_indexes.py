@@ -143,7 +143,7 @@ def test_nothing_is_said_of_a_database_without_tables_but_that(
     monkeypatch.setenv("DATABASE_URL", empty_database)
     shown = printed(command, as_json=False)
     assert shown.startswith(
-        "The database has no tables authors, books, copies, events, holds, loans and members: run `shelfmark migr"
+        "The database has no tables authors, books, copies, events, holds, loans, members and book_statistics: run `shelf"
     )
 
 

@@ -174,7 +174,7 @@ def test_a_scratch_database_is_filled_and_proven_and_dropped(empty: str, capfd: 
 
 
 def test_a_table_that_there_isnt(empty: str) -> None:
-    with pytest.raises(SetupError, match=r"There is no table shelves\. There are authors, books"):
+    with pytest.raises(SetupError, match=r"There is no table shelves\. There are authors, book_statistics, books"):
         proving.run(None, ("shelves",))
 
 

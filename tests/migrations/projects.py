@@ -40,6 +40,11 @@ async def fetch(url: str, statement: str, *arguments: Any) -> list[Any]:
         await connection.close()
 
 
+def one_by_one(script: str) -> str:
+    """A script of Alembic's, divided so that `fetch` sends each statement by itself, as psql does: some can't go with others."""
+    return ";;".join(script.split(";\n\n"))
+
+
 class Project:
     """A copy of the project's alembic/ without revisions, and a database for it."""
 

@@ -16,7 +16,7 @@ from service import migrations
 from service.errors import SetupError
 from service.migrations.running import new_engine
 from tests.migrations.conftest import Sql
-from tests.migrations.projects import Project, metadata, table
+from tests.migrations.projects import Project, metadata, one_by_one, table
 from tests.migrations.standalone import Standalone
 
 CHECKOUT = Path(service.__file__).parents[1]
@@ -50,10 +50,10 @@ def test_sql_for_a_file_needs_no_database_and_does_the_same(tmp_path: Path, empt
     assert written.returncode == 0, written.stderr
     for part in ("CREATE OR REPLACE FUNCTION shelfmark_row_version", "CREATE OR REPLACE TRIGGER", "CREATE EXTENSION IF NOT EXISTS"):
         assert part in written.stdout
-    sql(f"{written.stdout};; SELECT 1")
+    sql(f"{one_by_one(written.stdout)};; SELECT 1")
     assert migrations.drift(empty_database) == []
     back = alembic("downgrade", f"{migrations.head()}:base", "--sql", at=tmp_path)
-    sql(f"{back.stdout};; SELECT 1")
+    sql(f"{one_by_one(back.stdout)};; SELECT 1")
     assert sql("SELECT to_regclass('books') AS it")[0]["it"] is None
 
 
