@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, cast
 
 import structlog
+from arq.connections import ArqRedis
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
 from redis.exceptions import RedisError
@@ -117,9 +118,7 @@ class Working:
                     log.warning("nobody can be woken through Redis; what runs goes on", reason=str(error) or type(error).__name__)
                 self._hears = False
             finally:
-                await _ended(arq)
-                with suppress(RedisError, OSError, TimeoutError):
-                    await redis.aclose(close_connection_pool=True)
+                await asyncio.shield(_let_go(arq, redis))
             await asyncio.sleep(AGAIN_SECONDS)
 
     def listening(self) -> dict[str, Any]:
@@ -234,10 +233,12 @@ async def until_migrated(loaded: Settings, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
 
 
-async def _ended(arq: ArqWorker) -> None:
-    """Let go of what arq still waits for; the runs behind it go on."""
+async def _let_go(arq: ArqWorker, redis: ArqRedis) -> None:
+    """Let go of what arq still waits for, and of its connections; the runs behind it go on."""
     await asyncio.gather(*map(ended, arq.tasks.values()))
     await asyncio.gather(*arq.tasks.values(), return_exceptions=True)  # nobody else looks at what went wrong
+    with suppress(RedisError, OSError, TimeoutError):
+        await redis.aclose(close_connection_pool=True)
 
 
 def _arq_settings() -> type:

@@ -146,6 +146,7 @@ async def test_nothing_is_forgotten_of_what_is_rolled_back(
             await books.change(book, title="New")
             raise LookupError
 
+    await until(lambda: _none(committed))  # of what the fixtures wrote
     with pytest.raises(LookupError):
         await broken()
     assert (await client.patch(f"/v1/books/{book}", json={"author_id": 10**9})).status_code == 422
