@@ -2,7 +2,9 @@
 
 One process: the first SIGTERM or SIGINT begins this, a second one ends the process at once. Several: the first process hears the
 signals and tells the others, replaces those that die, and on a second signal kills them; they themselves hear only the first, since
-a terminal or a process manager may send it to all of them, and then it comes twice.
+a terminal or a process manager may send it to all of them, and then it comes twice. For the same reason what follows the first
+signal within a moment is no second one: what starts the service (`timeout`, make, a runner of several commands) hands on what the
+terminal has sent already.
 """
 
 import asyncio
@@ -30,22 +32,44 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SIGNALLED = 128
 """A shell's exit code for a signal, less its number."""
 FAILURE = 1
+ECHO_SECONDS = 0.25
+"""Within which a signal is the first one again: nobody presses a key twice as quickly; who hands a signal on does so at once."""
+
+
+class Told:
+    """The signals that said stop: the first, and the second."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self.second: int | None = None
+
+    def hear(self, number: int) -> bool:
+        """Take note of a signal; whether it is the first."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            return True
+        if now - self._first > ECHO_SECONDS:
+            self.second = number
+        return False
 
 
 class Draining(Server):
     """uvicorn's server, with time to drain between the signal and what it does about it."""
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._told = Told()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end, or end at once if this is the only process and has begun already."""
         if not self.started:  # there may be no application yet
             super().handle_exit(sig, frame)
-            return
-        traffic, settings = self._app.state.traffic, self._settings
-        if not traffic.draining:
-            traffic.draining = True
+        elif self._told.hear(sig):
+            self._app.state.traffic.draining = True
             self._captured_signals.append(sig)
-            self._loop.call_soon_threadsafe(self._loop.call_later, settings.drain_seconds, self._exit)
-        elif settings.web_concurrency == 1:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._settings.drain_seconds, self._exit)
+        elif self._told.second and self._settings.web_concurrency == 1:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
 
@@ -152,6 +176,13 @@ class Supervising(Multiprocess):
         super().__init__(config, [config.bind_socket()])
         self._patience_seconds = patience_seconds
         self._killed = self._failed = False
+        self._told = Told()
+        for number in SIGNALS:
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self._told.hear(number):
+            self.signal_queue.append(number)
 
     def terminate_all(self) -> None:
         """Tell the processes to end. They have the socket too: once each has closed its own, nobody can connect."""
@@ -166,12 +197,12 @@ class Supervising(Multiprocess):
         for process in self.processes:
             while process.process.is_alive():
                 process.process.join(0.05)
-                if self.signal_queue or time.monotonic() > until:
+                if self._told.second or time.monotonic() > until:
                     self._killed = True
                     process.process.kill()
 
     def code(self) -> int:
         """The exit code: 0 if every process drained."""
-        if self._killed and self.signal_queue:
-            return SIGNALLED + self.signal_queue[0]
+        if self._killed and self._told.second:
+            return SIGNALLED + self._told.second
         return FAILURE if self._killed or self._failed else 0

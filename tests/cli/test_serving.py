@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tests.fixtures.databases import administering
 from tests.fixtures.keys import ADMIN, bearer
 from tests.fixtures.keys import SECRET as KEYS_SECRET
-from tests.fixtures.processes import SECRET, SHELFMARK, answers, members, run, running, taken, until, unused_port
+from tests.fixtures.processes import SECRET, SHELFMARK, Running, answers, members, run, running, taken, until, unused_port
 from tests.fixtures.servers import Servers
 
 CANARY = "canary77777777"
@@ -118,10 +118,31 @@ def test_a_second_signal_ends_it_at_once(processes: str, scratch: Path, database
         serving.process.send_signal(Signals.SIGTERM)
         until(lambda: httpx.get(f"{base}/readyz").status_code == 503)
         began = time.monotonic()
-        serving.process.send_signal(Signals.SIGTERM)
-        assert serving.process.wait(10) in {-Signals.SIGTERM, 128 + Signals.SIGTERM}
+        until(lambda: told_again(serving))
+        assert serving.process.wait() in {-Signals.SIGTERM, 128 + Signals.SIGTERM}
         assert time.monotonic() - began < 3
         until(lambda: not members(serving.process.pid))
+
+
+def told_again(serving: Running) -> bool:
+    """Tell a process to end, as one who has lost patience; whether it has ended."""
+    serving.process.send_signal(Signals.SIGTERM)
+    return serving.process.poll() is not None
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_signal_that_is_handed_on_is_one_signal(processes: str, scratch: Path, database_url: str) -> None:
+    """As by `timeout`, which tells its command and then the whole group: it drains."""
+    base = f"http://127.0.0.1:{(port := unused_port())}"
+    given = settings(database_url, SHELFMARK_DRAIN_SECONDS="1", SHELFMARK_PORT=str(port), WEB_CONCURRENCY=processes)
+    with running(scratch, SHELFMARK, "serve", **given) as serving:
+        until(lambda: answers(f"{base}/readyz"), serving.said)
+        began = time.monotonic()
+        serving.process.send_signal(Signals.SIGTERM)
+        time.sleep(0.05)  # so that the two don't become one in the kernel
+        serving.process.send_signal(Signals.SIGTERM)
+        assert serving.process.wait(20) == 0
+        assert time.monotonic() - began > 1
 
 
 def test_a_signal_to_all_processes_is_one_signal(scratch: Path, database_url: str) -> None:
