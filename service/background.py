@@ -37,6 +37,13 @@ async def ended(task: "asyncio.Task[object]") -> None:
         await asyncio.wait([task], timeout=AGAIN_SECONDS)
 
 
+def heed() -> None:
+    """Break off where this task was cancelled and an `await` of its own has lost that (see `ended`); for loops that last."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 @asynccontextmanager
 async def flushed(flush: Flush, what: str, every_seconds: float, last_seconds: float) -> AsyncIterator[None]:
     """Flush again and again for as long as the block lasts, and once more when it ends.

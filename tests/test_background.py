@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
 
 from service import background
-from service.background import beside, flushed
+from service.background import beside, flushed, heed
 from service.errors import Unavailable
 
 SOON, LATE = 0.001, 60.0
@@ -115,3 +116,21 @@ async def test_a_failure_is_told_once_until_it_works_again() -> None:
 def failing() -> Iterator[Exception | str | None]:
     """Two failures, one that works, a failure without a word, and the end."""
     yield from (Unavailable("gone"), OSError("still"), None, ValueError(), "done")
+
+
+async def test_a_lost_cancellation_is_heeded() -> None:
+    began = asyncio.Event()
+
+    async def loses() -> None:
+        with suppress(asyncio.CancelledError):  # as a driver does
+            began.set()
+            await asyncio.sleep(60)
+        heed()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(loses())
+    await began.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=LATE)
+    assert task.cancelled()
+    heed()

@@ -331,7 +331,7 @@ async def test_arqs_own_command(
         await until(lambda: _authors_are(committed, ["quick", "slow"]))
         if number == signal.SIGTERM:
             with running(tmp_path, str(BIN / "arq"), "--check", told, **environment) as checking:
-                assert await asyncio.to_thread(checking.process.wait, 60) == 0, checking.said()
+                assert await asyncio.to_thread(checking.ended, 60) == 0, checking.said()
         code = await asyncio.to_thread(process.end, number)
         assert "never retrieved" not in process.said(), process.said()
     found = await row(committed, slow)

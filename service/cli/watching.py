@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from sqlalchemy import select
 
 from service import settings
+from service.background import heed
 from service.cli.steering import ended_badly, one, plain, progress, said, session_of
 from service.jobs.rows import JobRow
 from service.local.urls import database_url
@@ -62,6 +63,7 @@ async def _watch(url: str, ids: Sequence[int], where: Shown) -> Sequence[JobRow]
             where.wait()
         if ids and all(row.state not in OPEN for row in known.values()):
             return list(known.values())
+        heed()
         await asyncio.sleep(LOOK_SECONDS)
 
 

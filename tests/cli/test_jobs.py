@@ -163,7 +163,7 @@ async def test_watching_to_the_end(scratch: Path, own_database: str, jobs_databa
         await ended(jobs_database, claim)
         await ended(jobs_database, await begun(jobs_database, bad), "No such file.")
         await asyncio.to_thread(watch.until_said, f"{bad}  failed  test.count  2 of 4 (50%)  No such file.\n")
-        assert await asyncio.to_thread(watch.process.wait, 10) == 1
+        assert await asyncio.to_thread(watch.ended, 10) == 1
 
 
 async def test_watching_what_comes(scratch: Path, own_database: str, jobs_database: Database) -> None:
@@ -173,7 +173,7 @@ async def test_watching_what_comes(scratch: Path, own_database: str, jobs_databa
         await ended(jobs_database, await begun(jobs_database, id_))
         await asyncio.to_thread(watch.until_said, f"{id_}  done")
         watch.process.send_signal(2)
-        assert await asyncio.to_thread(watch.process.wait, 10) == 0
+        assert await asyncio.to_thread(watch.ended, 10) == 0
 
 
 def made(id_: int, **values: object) -> JobRow:

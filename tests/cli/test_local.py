@@ -9,7 +9,6 @@ import httpx
 
 from service import local
 from tests.fixtures.processes import (
-    PATIENCE_SECONDS,
     SHELFMARK,
     Running,
     answers,
@@ -153,6 +152,6 @@ def test_interrupted_while_it_starts(scratch: Path) -> None:
     with running(scratch, SHELFMARK, "up", "--port", str(unused_port()), *NO_SAMPLE) as up:
         until((scratch / ".shelfmark/data/postgres/postmaster.pid").exists, up.said)
         up.process.send_signal(Signals.SIGTERM)
-        assert up.process.wait(PATIENCE_SECONDS) == 128 + Signals.SIGTERM
+        assert up.ended() == 128 + Signals.SIGTERM
         assert not servers_run(scratch)
         assert not (scratch / ".shelfmark/data/postgres/postmaster.pid").exists()

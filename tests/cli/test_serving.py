@@ -71,7 +71,7 @@ def test_two_processes(scratch: Path, database_url: str) -> None:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"POST /v1/books HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
             serving.process.send_signal(Signals.SIGTERM)
-            assert serving.process.wait(10) == 0
+            assert serving.ended(10) == 0
         until(lambda: not members(serving.process.pid))
         assert "Traceback" not in serving.said()
 
@@ -103,7 +103,7 @@ def test_it_drains(number: Signals, scratch: Path, database_url: str) -> None:
         answer = httpx.get(f"{base}/v1/books")
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert answers(f"{base}/livez")
-        assert serving.process.wait(10) == 0
+        assert serving.ended(10) == 0
         assert time.monotonic() - began > 2
         assert "Traceback" not in serving.said()
 
@@ -119,7 +119,7 @@ def test_a_second_signal_ends_it_at_once(processes: str, scratch: Path, database
         until(lambda: httpx.get(f"{base}/readyz").status_code == 503)
         began = time.monotonic()
         until(lambda: told_again(serving))
-        assert serving.process.wait() in {-Signals.SIGTERM, 128 + Signals.SIGTERM}
+        assert serving.process.returncode in {-Signals.SIGTERM, 128 + Signals.SIGTERM}
         assert time.monotonic() - began < 3
         until(lambda: not members(serving.process.pid))
 
@@ -141,7 +141,7 @@ def test_a_signal_that_is_handed_on_is_one_signal(processes: str, scratch: Path,
         serving.process.send_signal(Signals.SIGTERM)
         time.sleep(0.05)  # so that the two don't become one in the kernel
         serving.process.send_signal(Signals.SIGTERM)
-        assert serving.process.wait(20) == 0
+        assert serving.ended(20) == 0
         assert time.monotonic() - began > 1
 
 
@@ -152,7 +152,7 @@ def test_a_signal_to_all_processes_is_one_signal(scratch: Path, database_url: st
     with running(scratch, SHELFMARK, "serve", **given) as serving:
         until(lambda: answers(f"{base}/readyz"), serving.said)
         os.killpg(serving.process.pid, Signals.SIGINT)
-        assert serving.process.wait(10) == 0
+        assert serving.ended(10) == 0
         assert "Traceback" not in serving.said()
 
 

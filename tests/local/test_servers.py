@@ -128,7 +128,7 @@ def test_the_environment_does_not_leak_in(directory: Path, environment: dict[str
 
 def test_ctrl_c_reaches_the_command_only(directory: Path) -> None:
     """The servers live on in sessions of their own when the terminal interrupts whoever started them."""
-    command = python(START + "sys.stdout.flush(); sys.stdin.read()", directory, stdin=subprocess.PIPE, start_new_session=True)
+    command = python(START + "sys.stdout.flush()\nimport signal\nsignal.pause()", directory, start_new_session=True)
     assert command.stdout is not None
     assert command.stdout.readline() == "False\n"
     os.killpg(command.pid, signal.SIGINT)

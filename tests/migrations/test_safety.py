@@ -51,7 +51,7 @@ def test_of_two_at_once_one_works_one_waits_and_both_succeed(standalone: Standal
         with standalone.beginning("upgrade", "head") as two:
             two.until_said("Another migration of this database runs")
             other.does("COMMIT")
-            assert (one.process.wait(30), two.process.wait(30)) == (0, 0), one.said() + two.said()
+            assert (one.ended(30), two.ended(30)) == (0, 0), one.said() + two.said()
             assert "Running upgrade" not in two.said()
             assert "shelfmark migrate" in two.said()
             assert "CREATE INDEX CONCURRENTLY" in two.said()
@@ -62,7 +62,7 @@ def test_of_two_at_once_one_works_one_waits_and_both_succeed(standalone: Standal
 def test_two_that_begin_in_the_same_moment(standalone: Standalone, sql: Sql) -> None:
     standalone.revise("first", "op.execute('CREATE TABLE books ()')")
     with standalone.beginning("upgrade", "head") as one, standalone.beginning("upgrade", "head") as two:
-        assert (one.process.wait(30), two.process.wait(30)) == (0, 0), one.said() + two.said()
+        assert (one.ended(30), two.ended(30)) == (0, 0), one.said() + two.said()
         assert (one.said() + two.said()).count("Running upgrade  -> first") == 1
     assert sql("SELECT version_num FROM alembic_version") == [("first",)]
 
