@@ -37,6 +37,9 @@ from service.jobs.shaping import Reference
 from service.jobs.staging import Reject, Staging
 
 TRIES = 4
+MOVING = -1
+"""The line that is reached as long as not all rows are merged between which unique values change hands: done again, they are as
+they shall be, while a run that took them for done when it takes over would leave some out."""
 UNIQUE = "23505"
 PASSING = {"40001", "40P01", "55P03", UNIQUE}  # serialization, deadlock, lock timeout, another writer's row
 BLAMED = ("22", "23", "54")  # classes of SQLSTATE that a row's own values bring about
@@ -53,14 +56,14 @@ class Checkpoint:
     """How far an import has come; it is saved in the transaction of what it tells.
 
     Attributes:
-        line: every row up to this line is merged.
+        line: every row up to this line is merged, and all those between which unique values change hands, unless it is negative.
         inserted: rows that are new.
         updated: rows that differed.
         unchanged: rows that were there just so.
         late: lines that the database refused at the merge, with their reasons.
     """
 
-    line: int = -1
+    line: int = MOVING
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -118,7 +121,7 @@ class Merge:
         staging = self._staging
         if self.reached.line < 0:  # first, and together, the rows between which unique values change hands
             if await self._connection.scalar(select(exists().where(staging.moves))):
-                await self._merge(and_(staging.moves), 0)
+                await self._merge(and_(staging.moves), MOVING)
             self.reached = replace(self.reached, line=0)
         ahead = and_(not_(staging.moves), staging.line > self.reached.line)
         window = select(staging.line).where(ahead).order_by(staging.line).limit(rows).subquery()
@@ -147,7 +150,7 @@ class Merge:
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
         for reference in staging.declared.references:
             await connection.execute(self._missing_names(reference, window))
-        aside = await self._step_aside(window) if last == 0 else None
+        aside = await self._step_aside(window) if last == MOVING else None
         changed = (await connection.execute(self._update(window))).rowcount
         updated = changed if aside is None else aside
         inserted = (await connection.execute(self._insert(window))).rowcount

@@ -98,6 +98,27 @@ async def test_checkpoints_can_be_gone_on_from(things: AsyncEngine, tmp_path: Pa
     assert counts(summary) == (ROWS + 1, ROWS, 0, 0, 1)
 
 
+async def test_values_that_change_hands_are_gone_on_with(things: AsyncEngine, tmp_path: Path) -> None:
+    """They are merged first and together; where the database refuses that, half by half, and the end may come between two."""
+    path, saved = tmp_path / "f.csv", []
+    await imported(things, path, numbered(8))
+    path.write_text(HEADER + "".join(f"{nr},C{nr - 1 + 2 * (nr % 2)},,x,{-1 if nr == 7 else nr},\n" for nr in range(1, 9)))
+
+    async def save(connection: AsyncConnection, reached: Checkpoint) -> None:
+        if saved:
+            raise asyncio.CancelledError
+        saved.append(reached)
+
+    with pytest.raises(asyncio.CancelledError):
+        await run_import(things, declared, path, Options(source="s"), save=save)
+    assert saved[0].updated == 4
+    summary = await run_import(things, declared, path, Options(source="s"), resumed=saved[0])
+    assert counts(summary) == (8, 0, 6, 0, 2)
+    assert await stored(things, "code") == {
+        f"s/{nr}": (f"C{other}",) for nr, other in zip(range(1, 9), (2, 1, 4, 3, 6, 5, 7, 8), strict=True)
+    }
+
+
 async def test_cancelling_leaves_nothing_behind(things: AsyncEngine, tmp_path: Path) -> None:
     path = tmp_path / "f.csv"
     path.write_text(numbered())
