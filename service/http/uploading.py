@@ -94,7 +94,7 @@ async def uploaded(request: Request, spool: Spool, quota: Quota) -> AsyncIterato
         raise SlowBody("The file stood still for so long that its beginning is gone. Send it again, all at once.") from None
     except BaseException:
         with suppress(Problem):
-            await spool.release(file)  # an upload that failed doesn't count among those under way
+            await spool.abandon(file)  # an upload that failed doesn't count among those under way
         raise
 
 

@@ -111,6 +111,11 @@ def shortened(file: int, lasting: datetime.timedelta) -> Update:
     return update(FILES).where(living(file)).values(expires_at=func.least(FILES.c.expires_at, later(lasting)))
 
 
+def abandoned(file: int) -> Update:
+    """Keep a file no longer, unless it was sealed meanwhile."""
+    return update(FILES).where(living(file), FILES.c.sealed_at.is_(None)).values(expires_at=NOW)
+
+
 def condemned(*, shared: bool) -> Update:
     """Take hold of a file that has expired. It is changed, so that whoever was about to write to it finds it gone.
 

@@ -211,6 +211,11 @@ class Spool:
         async with self.database.writing() as unit:
             await unit.session.execute(files.shortened(file, lasting))
 
+    async def abandon(self, file: int) -> None:
+        """Keep a file no longer that couldn't be sealed. One that was all the same, though nobody could be told, stays."""
+        async with self.database.writing() as unit:
+            await unit.session.execute(files.abandoned(file))
+
     async def prune(self) -> int:
         """Remove what has expired; how many files that were. In short transactions, and any number may run at once."""
         count = 0

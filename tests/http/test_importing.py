@@ -13,6 +13,8 @@ from sqlalchemy import func, select, update
 
 from service.app import create_app
 from service.db import Database, table_of
+from service.errors import Unavailable
+from service.http import importing
 from service.jobs.files import CHUNKS, FILES, NOW
 from service.jobs.rows import JobRow
 from service.jobs.spool import CHUNK_BYTES, Spool
@@ -171,6 +173,22 @@ async def test_a_client_that_leaves_leaves_no_job(committing_client: AsyncClient
     assert await nothing_is_left(committed)
     assert await Spool(committed).prune() == 1
     assert await count(committed, CHUNKS) == 0
+
+
+async def test_a_file_whose_job_may_be_there_stays(
+    committing_client: AsyncClient, committed: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is lost behind the commit: the client is told that nobody knows, and the job has its file."""
+    answered = importing.answered_once
+
+    async def lost(*given: Any) -> Response:
+        await answered(*given)
+        raise Unavailable("The connection was lost.", outcome="unknown")
+
+    monkeypatch.setattr(importing, "answered_once", lost)
+    refused(await committing_client.post(f"{PATH}?source=s", content=FILE, headers=CSV), 503, "unavailable")
+    assert [ran.outcome for ran in await worked_off(committed, settings)] == ["done"]
+    assert await count(committed, table_of(Book)) == 2
 
 
 async def test_a_file_that_is_too_large(settings: Settings, committed: Database) -> None:
