@@ -32,14 +32,24 @@ class Streaming(Response):
         rest: the others, made when the one before is sent. It takes as long as it takes: the request's deadline is met.
         headers: of the answer.
         media_type: likewise.
+        size: of all parts together, in bytes; None: nobody knows it before the end.
         seconds: for which the client may let the service wait in all, with a second more for each 16 KiB.
     """
 
     def __init__(
-        self, first: bytes, rest: AsyncGenerator[bytes], headers: Mapping[str, str], media_type: str, seconds: float
+        self,
+        first: bytes,
+        rest: AsyncGenerator[bytes],
+        headers: Mapping[str, str],
+        media_type: str,
+        *,
+        seconds: float,
+        size: int | None = None,
     ) -> None:
         super().__init__(None, 200, headers, media_type)
         del self.headers["content-length"]
+        if size is not None:
+            self.headers["content-length"] = str(size)
         self._first, self._rest, self._seconds = first, rest, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # who leaves is noticed by a layer

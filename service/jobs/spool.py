@@ -22,7 +22,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from service.db import Database
 from service.db.session import once_more
-from service.errors import ShelfmarkError, StorageFull
+from service.errors import Problem, ShelfmarkError, StorageFull
 from service.jobs import files
 from service.jobs.files import FILES
 from service.jobs.folder import Folder, pieces
@@ -33,6 +33,8 @@ CHUNK_BYTES = 1 << 20
 PRUNED_CHUNKS = 32
 """Chunks that one transaction removes."""
 NAME_CHARACTERS = 200
+WAITS_SECONDS = (0.1, 0.5, 1.0, 2.0)
+"""Between tries to read a chunk: a file is long, and the database may be busy, or away, for a moment."""
 UNSEALED = datetime.timedelta(hours=1)
 FULL = "The disk that files are kept on is full, so nothing can be added to this one. All else works."
 A_WEEK = datetime.timedelta(days=7)
@@ -173,7 +175,7 @@ class Spool:
         known = await self._whole(file)
         position, number = 0, 0
         while position < known.size:
-            data = await self._chunk(known, number, position)
+            data = await self._patiently(known, number, position)
             if not data:
                 raise FileGone(f"File {file} of the spool is gone: it expired while it was read.")
             yield data
@@ -233,6 +235,16 @@ class Spool:
         if known.sealed_at is None:
             raise FileGone(f"File {file} of the spool is still written: it can't be read yet.")
         return known
+
+    async def _patiently(self, known: Spooled, number: int, position: int) -> bytes:
+        for seconds in WAITS_SECONDS if number else ():
+            try:
+                return await self._chunk(known, number, position)
+            except Problem as problem:
+                if problem.retry_after is None:
+                    raise
+                await asyncio.sleep(seconds)
+        return await self._chunk(known, number, position)
 
     async def _chunk(self, known: Spooled, number: int, position: int) -> bytes:
         if known.place is not None:

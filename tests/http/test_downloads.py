@@ -8,9 +8,12 @@ from httpx import AsyncClient
 
 from service.contract.cursor import Signer
 from service.db.bound import Bound
-from service.errors import NotFound
+from service.db.deadline import until
+from service.errors import NotFound, Overloaded
+from service.http.streaming import BrokenOff
+from service.jobs import spool as spool_module
 from service.jobs.links import ROUTE, WHAT, Links
-from service.jobs.spool import CHUNK_BYTES, FileGone, Spool
+from service.jobs.spool import CHUNK_BYTES, Spool, Spooled
 from service.settings import Settings
 from tests.fixtures.keys import bearer
 from tests.http.conftest import refused
@@ -107,8 +110,27 @@ async def test_a_file_that_vanishes_meanwhile_breaks_the_answer_off(
         return b"" if number else await read(spool, known, number, position)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Spool, "_chunk", vanishing)
-    with pytest.raises(FileGone):
+    with pytest.raises(BrokenOff):
         await client.get(link)
+
+
+async def test_a_database_that_is_busy_for_a_moment_breaks_nothing_off(
+    client: AsyncClient, database: Bound, links: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file lasts longer than a request may wait for a connection."""
+    link, read, refused_ = links.to(await stored(database)), Spool._chunk, list[int]()  # noqa: SLF001
+    monkeypatch.setattr(spool_module, "WAITS_SECONDS", (0.0, 0.0))
+
+    async def busy(spool: Spool, known: Spooled, number: int, position: int) -> bytes:
+        assert until() is None or not number
+        if number == 1 and len(refused_) < 2:
+            refused_.append(number)
+            raise Overloaded("busy")
+        return await read(spool, known, number, position)
+
+    monkeypatch.setattr(Spool, "_chunk", busy)
+    assert (await client.get(link)).content == CONTENT
+    assert refused_ == [1, 1]
 
 
 async def test_a_key_makes_no_difference(client: AsyncClient, database: Bound, links: Made) -> None:
