@@ -81,6 +81,7 @@ class Following:
         followed = self._followed.setdefault(seen.id, Followed(seen))
         if seen.version > followed.seen.version:
             followed.seen = seen
+            followed.wake()  # streams that follow it already: the next look finds nothing newer
         followed.streams += 1
         if not self.looks:  # in a context of its own: it outlives the request that began it
             self._looking = asyncio.create_task(self._look_again_and_again(), name="following jobs", context=Context())

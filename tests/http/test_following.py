@@ -140,6 +140,24 @@ async def test_all_jobs_are_looked_at_together(app: FastAPI, database: Bound) ->
     assert len(follows) == 0
 
 
+async def test_who_comes_later_and_knows_more_tells_the_others(app: FastAPI, database: Bound) -> None:
+    """The next look finds nothing that is newer."""
+    follows = Following(database, Counting(), app.state.traffic)
+    id_ = await asked(database)
+    before = await follows.find(id_)
+    async with database.writing() as unit:
+        await unit.session.execute(update(JobRow).where(JobRow.id == id_).values(message="hello"))
+    after = await follows.find(id_)
+    assert before
+    assert after
+    with follows.follow(before) as followed:
+        changed = followed.changed
+        with follows.follow(after):
+            assert changed.done()
+        assert followed.seen == after
+    await follows.aclose()
+
+
 @pytest.mark.usefixtures("quick")
 async def test_a_database_that_was_away_is_asked_again(app: FastAPI, database: Bound) -> None:
     counting = Counting()
