@@ -55,7 +55,7 @@ class Settings(Section):
     database_url_direct: SecretStr | None = Field(None, validation_alias=Name("DATABASE_URL_DIRECT", "database_url_direct"))
     """The same database without a pooler in between, for migrations. Unset: `DATABASE_URL`."""
     database_url_read: SecretStr | None = Field(None, validation_alias=Name("DATABASE_URL_READ", "database_url_read"))
-    """The same database as a role that only reads; needed behind a pooler, where settings are the role's. Unset: `DATABASE_URL`."""
+    """The same database, no standby, as a role that only reads: behind a pooler settings are the role's. Unset: `DATABASE_URL`."""
     redis_url: SecretStr | None = Field(None, validation_alias=Name("REDIS_URL", "redis_url"))
     """The Redis server, as `redis://host:6379/0`. Unset: the one that `shelfmark up` runs, if it does."""
     web_concurrency: int = Field(1, ge=1, le=64, validation_alias=Name("WEB_CONCURRENCY", "web_concurrency"))
@@ -129,6 +129,8 @@ class Settings(Section):
     """Bytes that an uploaded file may have."""
     upload_unpacked_most: int = Field(10_737_418_240, ge=1024, le=109_951_162_777_600)
     """Bytes that an uploaded file may have once it is unpacked."""
+    upload_rejected_most: int = Field(100_000, ge=0)
+    """Records of an uploaded file that may be rejected; with more of them nothing of it is imported."""
     upload_bytes_a_day: int = Field(10_737_418_240, ge=1024)
     """Bytes that one API key may upload within 24 hours."""
     export_bytes_a_day: int = Field(10_737_418_240, ge=1024)

@@ -58,6 +58,7 @@ class Options:
         chunk: rows that are merged in one transaction.
         name: how messages call the file; None: by its path.
         unpacked_most: bytes that the file may have, unpacked; None: any number.
+        rejected_most: records that may be rejected; None: any number.
     """
 
     source: str | None = None
@@ -67,6 +68,7 @@ class Options:
     chunk: int = CHUNK_ROWS
     name: str | None = None
     unpacked_most: int | None = None
+    rejected_most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,12 +171,14 @@ class _Run:
 
     async def stage(self) -> int:
         """Read the file into the staging tables, and resolve conflicts; how many records it has."""
-        read, batches = 0, _Batches(self._file, self._validator)
+        read, batches = 0, await asyncio.to_thread(_Batches, self._file, self._validator)
+        rejected = 0
         adding: asyncio.Task[None] | None = None
         try:
             while batch := await asyncio.to_thread(batches.next):  # validated while the database takes the one before
                 rows, rejects = batch
-                read += len(rows) + len(rejects)
+                read, rejected = read + len(rows) + len(rejects), rejected + len(rejects)
+                self._refuse(rejected)
                 if adding is not None:
                     await adding
                 adding = asyncio.create_task(self._staging.add(self._connection, rows, rejects))
@@ -187,7 +191,17 @@ class _Run:
         self._staging.written = self._validator.seen
         await self._staging.finish(self._connection)
         await resolve(self._connection, self._staging)
+        self._refuse(await self._rejects())
         return read
+
+    def _refuse(self, rejected: int) -> None:
+        """Stop where too many records are rejected: whoever is sent them could do nothing with them."""
+        most = self._options.rejected_most
+        if most is not None and rejected > most:
+            raise SetupError(
+                f"{self._file.name} has more than {most:,} records that can't be imported, so nothing was. Import its first lines "
+                "alone to see what is wrong with them."
+            )
 
     async def merge(self, save: Save | None, resumed: Checkpoint | None) -> Checkpoint:
         """Merge all rows, window by window."""
@@ -219,6 +233,9 @@ class _Run:
         """Write the rejected lines, if that is wanted; how many there are."""
         if target is not None:
             await write_rejects(self._connection, self._staging, self._file, target)
+        return await self._rejects()
+
+    async def _rejects(self) -> int:
         return await self._connection.scalar(select(func.count()).select_from(self._staging.rejects)) or 0
 
 

@@ -20,6 +20,8 @@ from service.settings import Settings
 UPLOAD: Kind = "upload"
 EXPORT: Kind = "export"
 A_DAY = datetime.timedelta(days=1)
+COUNTED: Mapping[Kind, tuple[Kind, ...]] = {UPLOAD: (UPLOAD, "rejects"), EXPORT: (EXPORT,)}
+"""Whose bytes count: what is kept of an upload's rejects is as large as whoever uploads wants it to be."""
 ACTS: Mapping[Kind, str] = {UPLOAD: "upload", EXPORT: "export"}
 SOON_SECONDS = 10
 """After which another of a key's jobs may have ended."""
@@ -115,7 +117,7 @@ async def open_of(session: AsyncSession, key: str) -> int:
 
 async def sent_of(session: AsyncSession, key: str, kind: Kind = UPLOAD) -> tuple[int, int]:
     """How many bytes a key's files of the last 24 hours have, and in how many seconds some of them won't count any more."""
-    recent = and_(FILES.c.asked_by == key, FILES.c.kind == kind, FILES.c.created_at > NOW - cast(A_DAY, Interval()))
+    recent = and_(FILES.c.asked_by == key, FILES.c.kind.in_(COUNTED[kind]), FILES.c.created_at > NOW - cast(A_DAY, Interval()))
     age = func.extract("epoch", NOW - func.min(FILES.c.created_at))
     sent, oldest = (await session.execute(select(func.coalesce(func.sum(FILES.c.size), 0), age).where(recent))).one()
     return int(sent), max(1, math.ceil(A_DAY.total_seconds() - float(oldest or 0)))

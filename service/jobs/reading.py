@@ -18,6 +18,11 @@ DELIMITERS = ",;\t|"
 ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 NUL = "it contains a NUL character, which the database can't keep"
 TOO_LONG = f"a line is longer than {LINE_BYTES:,} bytes"
+RECORD_BYTES = LINE_BYTES
+LONG_RECORD = f"a record is longer than {RECORD_BYTES:,} bytes: a quotation mark may be missing"
+"""Lines of which each closes a quoted field and opens the next one would be one record to the end of the file, in memory."""
+NAMES_MOST = 2_000
+"""Values of a record. Each has a name, and who sends a file of names only shall not keep others waiting."""
 
 
 class Record(NamedTuple):
@@ -81,6 +86,8 @@ def _object(raw: bytes) -> tuple[dict[str, Any], str | None]:
         return {}, f"it can't be read as JSON: {error.msg} (character {error.colno})"
     if not isinstance(found, dict):
         return {}, "it is JSON, but no object: {...} is expected"
+    if len(found) > NAMES_MOST:
+        return {}, f"it has {len(found):,} members; {NAMES_MOST:,} is the most"
     return ({}, NUL) if ESCAPED_NUL.search(raw) else (found, None)
 
 
@@ -98,8 +105,14 @@ class CsvRecords:
                 raise SetupError(f"{self._name}: the header line can't be read: {self._lines.fault}.")
             if text.strip():
                 self._delimiter = max(DELIMITERS, key=text.count)
-                return tuple(_split(text, self._delimiter, self._name))
+                return self._named(_split(text, self._delimiter, self._name))
+            self._lines.begin()
         raise SetupError(f"{self._name} is empty.")
+
+    def _named(self, headers: list[str]) -> tuple[str, ...]:
+        if len(headers) > NAMES_MOST:
+            raise SetupError(f"{self._name}: the header line names {len(headers):,} columns. {NAMES_MOST:,} is the most.")
+        return tuple(headers)
 
     def __iter__(self) -> Iterator[Record]:
         """Each record; quoted fields may span lines."""
@@ -142,13 +155,13 @@ class _Lines:
     def __init__(self, file: Opened) -> None:
         self._source = file.lines()
         self._again: deque[tuple[bytes, bool]] = deque()
-        self._number = 0
+        self._number = self._bytes = 0
         self.raw: list[bytes] = []
         self.fault: str | None = None
 
     def begin(self) -> int:
         """Start a record; its line number."""
-        self.raw, self.fault = [], None
+        self.raw, self.fault, self._bytes = [], None, 0
         return self._number + 1
 
     def only_first(self) -> list[bytes]:
@@ -164,6 +177,10 @@ class _Lines:
         raw, whole = self._again.popleft() if self._again else next(self._source)
         self._number += 1
         self.raw.append(raw)
+        self._bytes += len(raw)
+        if self._bytes > RECORD_BYTES and len(self.raw) > 1:
+            self.fault = LONG_RECORD
+            raise csv.Error(LONG_RECORD)
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:

@@ -1,11 +1,12 @@
 """The file of rejected lines: line number, reason, and the record as it stands in the file, in the order of lines.
 
+Whoever opens it in a spreadsheet hasn't written what is wrong in it: a text that begins like a formula gets an apostrophe.
+
 It is written last, in a second reading of the file up to the last rejected line: rows that wait for their merge needn't carry their
 own text along.
 """
 
 import asyncio
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import SetupError
+from service.jobs.lines import csv_line
 from service.jobs.opening import Opened
 from service.jobs.reading import Record, records
 from service.jobs.staging import Reject, Staging
@@ -62,13 +64,13 @@ class _Writer:
 
     def __init__(self, file: Opened, target: TextIO) -> None:
         self._records = iter(records(file))
-        self._csv = csv.writer(target)
-        self._csv.writerow(HEADER)
+        self._target = target
+        self._target.write(csv_line(HEADER, "quote"))
 
     def add(self, page: list[Reject]) -> None:
         for line, reason in page:
             record = next(record for record in self._records if record.line == line)
-            self._csv.writerow((line, reason, _shown(record)))
+            self._target.write(csv_line((str(line), reason, _shown(record)), "quote"))
 
 
 def _shown(record: Record) -> str:

@@ -70,8 +70,16 @@ async def import_upload(
         known = await spool.find(upload)
         with tempfile.TemporaryDirectory(prefix="shelfmark-") as folder:
             rejects = Path(folder) / "rejects.csv"
-            bounds: dict[str, Any] = {"chunk": CHUNK_ROWS, "unpacked_most": loaded.upload_unpacked_most}
-            options = Options(source, form, rejects, dry_run, name=known.name, **bounds)
+            options = Options(
+                source,
+                form,
+                rejects,
+                dry_run,
+                chunk=CHUNK_ROWS,
+                name=known.name,
+                unpacked_most=loaded.upload_unpacked_most,
+                rejected_most=loaded.upload_rejected_most,
+            )
             async with spool.local(upload) as path:
                 summary = await _Importing(run, declared, database_url(loaded, direct=True)).all_of(path, options)
             file = (

@@ -17,7 +17,8 @@ from service.jobs.shaping import Import, Reference, limits
 
 Row = tuple[Any, ...]
 Accepted = Mapping[str, Sequence[str]]
-PLANS = 1000
+PLANNED_MOST = 50_000
+"""Names in all the plans that are kept: NDJSON may name its values anew in every line."""
 SHOWN = 60
 
 
@@ -37,6 +38,7 @@ class Validator:
         self._accepted = declared.accepted()
         self._filled: Callable[[Any], object] = _not_blank
         self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._planned = 0
         self._columns = [column.name for column in declared.columns]
         self._ranges = [(column.name, *found) for column in declared.columns if (found := limits(column))]
         self.seen: set[str] = set()
@@ -83,8 +85,10 @@ class Validator:
     def _plan(self, headers: tuple[str, ...]) -> "_Plan":
         plan = self._plans.get(headers)
         if plan is None:
-            if len(self._plans) >= PLANS:  # NDJSON may name its values anew in every line
+            self._planned += len(headers)
+            if self._planned > PLANNED_MOST:
                 self._plans.clear()
+                self._planned = len(headers)
             plan = self._plans[headers] = _Plan(headers, self._accepted, self._filled)
             self.seen |= plan.given
         return plan
@@ -144,13 +148,15 @@ def _normal(header: str) -> str:
 
 def _distinct(headers: Sequence[str]) -> list[str]:
     """Header names, trimmed, under which no value hides another one."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for place, header in enumerate(headers, 1):
-        name = header.strip() or f"column_{place}"
+        name = wanted = header.strip() or f"column_{place}"
         while name in names:
-            name += "_2"
-        names.append(name)
-    return names
+            numbers[wanted] = numbers.get(wanted, 1) + 1
+            name = f"{wanted}_{numbers[wanted]}"
+        names[name] = None
+    return list(names)
 
 
 def _not_blank(value: Any) -> bool:

@@ -104,6 +104,24 @@ async def test_rejects_show_the_record_as_it_stands(importing_engine: AsyncEngin
         ]
 
 
+async def test_rejects_run_no_formulas(importing_engine: AsyncEngine, tmp_path: Path) -> None:
+    """Who opens the file in a spreadsheet hasn't written what is in it."""
+    path, rejects = tmp_path / "f.csv", tmp_path / "r.csv"
+    path.write_text("title,author\n=HYPERLINK(1)\n")
+    await run_import(importing_engine, imports, path, Options(rejects=rejects))
+    assert rejects.read_text().splitlines()[1] == '2,"2 fields are expected, 1 found",\'=HYPERLINK(1)'
+
+
+@pytest.mark.parametrize("wrong", ["no author", "one key"])
+async def test_more_rejects_than_anybody_looks_at(importing_engine: AsyncEngine, tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("book_id,title,author\n1,good,Ada\n" + ("2,x,\n" * 3 if wrong == "no author" else "2,x,Ada\n" * 4))
+    with pytest.raises(SetupError, match="has more than 2 records that can't be imported, so nothing was"):
+        await run_import(importing_engine, imports, path, Options(rejected_most=2))
+    assert await books(importing_engine) == {}
+    assert (await run_import(importing_engine, imports, path, Options(rejected_most=3))).rejected == 3
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -41,6 +41,15 @@ async def test_open_jobs_and_uploads_under_way_count(committed: Database, settin
     await begun(committed, quota)
 
 
+async def test_what_is_kept_of_rejects_counts_like_the_upload(committed: Database) -> None:
+    spool = Spool(committed)
+    for kind, size in (("upload", 5), ("rejects", 70), ("export", 900)):
+        await spool.append(await spool.open("f", kind, asked_by="k"), b"x" * size)
+    async with committed.reading() as session:
+        assert (await sent_of(session, "k"))[0] == 75
+        assert (await sent_of(session, "k", "export"))[0] == 900
+
+
 async def test_of_many_at_once_no_more_are_let_in(committed: Database) -> None:
     quota = Quota(3, 1000)
     ends = await asyncio.gather(*(begun(committed, quota) for _ in range(12)), return_exceptions=True)

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import SetupError
+from service.jobs import reading
 from service.jobs.opening import LINE_BYTES, Format, opened
-from service.jobs.reading import Record, records
+from service.jobs.reading import LONG_RECORD, NAMES_MOST, Record, records
 
 QUOTATION = "a quotation mark is not closed within 131,072 characters, or text follows a closing one"
 no_lone_surrogates = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -66,6 +67,28 @@ def test_a_quotation_mark_that_never_closes(tmp_path: Path) -> None:
     assert found[0] == (2, QUOTATION)
     assert {tuple(values) for _, values in found[1:]} == {("2", "x")}
     assert found[-1][0] == rows.count(b"\n") + 2
+
+
+def test_a_record_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line closes a quoted field and opens another one: no field is long."""
+    monkeypatch.setattr(reading, "RECORD_BYTES", 1000)
+    found = told(read(tmp_path, b'a,b\n1,"\n' + b'","\n' * 1000 + b'","x"\n2,x\n'))
+    assert found[0] == (2, LONG_RECORD)
+    assert found[-1] == (1004, ["2", "x"])
+
+
+def test_blank_lines_before_the_header_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RECORD_BYTES", 100)
+    assert told(read(tmp_path, "\u00a0\n".encode() * 200 + b"a,b\n1,2\n")) == [(202, ["1", "2"])]
+
+
+def test_names_are_not_without_number(tmp_path: Path) -> None:
+    most = ",".join(["a"] * NAMES_MOST).encode()
+    assert read(tmp_path, most + b"\n") == []
+    with pytest.raises(SetupError, match=r"names 2,001 columns\. 2,000 is the most"):
+        read(tmp_path, most + b",a\n")
+    names = json.dumps({str(number): 0 for number in range(NAMES_MOST + 1)}).encode()
+    assert told(read(tmp_path, names + b'\n{"a": 1}\n', "ndjson")) == [(1, "it has 2,001 members; 2,000 is the most"), (2, [1])]
 
 
 def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:

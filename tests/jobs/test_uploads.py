@@ -106,6 +106,15 @@ async def test_a_dry_run_keeps_nothing(committed: Database, settings: Settings) 
     assert await books(committed) == 0
 
 
+async def test_too_many_rejects(committed: Database, settings: Settings) -> None:
+    id_ = await asked(committed, DIRTY.read_bytes())
+    await worked_off(committed, settings.model_copy(update={"upload_rejected_most": READ - GOOD - 1}))
+    found = await row(committed, id_)
+    assert (found.state, found.failures) == ("failed", 1)
+    assert "has more than 7 records that can't be imported" in str(found.error)
+    assert await books(committed) == 0
+
+
 async def test_no_rejects_no_file(committed: Database, settings: Settings) -> None:
     id_ = await asked(committed, numbered(5))
     await worked_off(committed, settings)

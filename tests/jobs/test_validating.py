@@ -33,6 +33,14 @@ def test_unmapped_columns_are_kept_unless_blank() -> None:
     assert row(headers, ["1", "x", "3", "4", "5", "6", " "])[-1] == {"Shelf No": "3", "column_4": "4", "x": "5", "x_2": "6"}
 
 
+def test_headers_that_stand_twice_hide_nothing() -> None:
+    assert row(["nr", "label", "x", "x_2", "x", "x"], ["1", "x", "3", "4", "5", "6"])[-1] == {
+        "x": "3", "x_2": "4", "x_3": "5", "x_4": "6",
+    }  # fmt: skip
+    many = [*["x"] * 900, *["x_2"] * 900]
+    assert len(row(["nr", "label", *many], ["1", "x", *map(str, range(1800))])[-1]) == 1800
+
+
 def test_json_values_keep_their_types() -> None:
     headers = ["nr", "label", "amount", "list", "zero", "no", "null", "blank"]
     made = row(headers, [12, "x", 4.0, [1, None], 0, False, None, ""])
