@@ -13,8 +13,11 @@ from service.errors import SetupError
 from service.settings import Section, Settings, load, section, variable
 
 CUSTOMARY = {"database_url", "database_url_direct", "database_url_read", "redis_url", "web_concurrency"}
-COUNTED = "milliseconds|days|jobs|times|loans|seconds|connections|rows|values|processes|port|books|requests|searches|streams|bytes"
-UNITS = re.compile(rf"\b({COUNTED})\b", re.IGNORECASE)
+COUNTED = (
+    "milliseconds days jobs times loans seconds connections rows records values processes port books requests searches streams "
+    "bytes"
+)
+UNITS = re.compile(rf"\b({'|'.join(COUNTED.split())})\b", re.IGNORECASE)
 SECTIONS: tuple[type[Section], ...] = (Settings, *schema.sections())
 SECRET = "0123456789abcdef" * 2
 LATER = "fedcba9876543210" * 2

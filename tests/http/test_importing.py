@@ -15,6 +15,7 @@ from service.app import create_app
 from service.db import Database, table_of
 from service.errors import Unavailable
 from service.http import importing
+from service.http.idempotency import answered_once
 from service.jobs.files import CHUNKS, FILES, NOW
 from service.jobs.rows import JobRow
 from service.jobs.spool import CHUNK_BYTES, Spool
@@ -179,7 +180,7 @@ async def test_a_file_whose_job_may_be_there_stays(
     committing_client: AsyncClient, committed: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is lost behind the commit: the client is told that nobody knows, and the job has its file."""
-    answered = importing.answered_once
+    answered = answered_once
 
     async def lost(*given: Any) -> Response:
         await answered(*given)

@@ -100,7 +100,7 @@ async def test_checkpoints_can_be_gone_on_from(things: AsyncEngine, tmp_path: Pa
 
 async def test_values_that_change_hands_are_gone_on_with(things: AsyncEngine, tmp_path: Path) -> None:
     """They are merged first and together; where the database refuses that, half by half, and the end may come between two."""
-    path, saved = tmp_path / "f.csv", []
+    path, saved = tmp_path / "f.csv", list[Checkpoint]()
     await imported(things, path, numbered(8))
     path.write_text(HEADER + "".join(f"{nr},C{nr - 1 + 2 * (nr % 2)},,x,{-1 if nr == 7 else nr},\n" for nr in range(1, 9)))
 

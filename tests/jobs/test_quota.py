@@ -12,7 +12,7 @@ from service.jobs.files import FILES, NOW
 from service.jobs.job import How, enqueue
 from service.jobs.pruning import prune
 from service.jobs.quota import Quota, open_of, sent_of
-from service.jobs.spool import Spool
+from service.jobs.spool import Kind, Spool
 from service.settings import Settings
 from tests.fixtures.jobs import worked_off
 
@@ -43,7 +43,8 @@ async def test_open_jobs_and_uploads_under_way_count(committed: Database, settin
 
 async def test_what_is_kept_of_rejects_counts_like_the_upload(committed: Database) -> None:
     spool = Spool(committed)
-    for kind, size in (("upload", 5), ("rejects", 70), ("export", 900)):
+    sizes: dict[Kind, int] = {"upload": 5, "rejects": 70, "export": 900}
+    for kind, size in sizes.items():
         await spool.append(await spool.open("f", kind, asked_by="k"), b"x" * size)
     async with committed.reading() as session:
         assert (await sent_of(session, "k"))[0] == 75

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,12 @@ async def test_writers_of_one_file_take_turns(spool: Spool) -> None:
     """What each adds stays together, whatever else is going on."""
     file = await spool.open("f", "export")
     parts = [bytes([number]) * 1000 for number in range(20)]
-    await asyncio.gather(*(spool.append(file, part) for part in parts))
+
+    async def write(some: Sequence[bytes]) -> None:
+        for part in some:
+            await spool.append(file, part)
+
+    await asyncio.gather(*(write(parts[first::4]) for first in range(4)))  # as many as there are connections: none is turned away
     await spool.seal(file)
     content = await whole(spool, file)
     assert sorted(content[at : at + 1000] for at in range(0, len(content), 1000)) == parts
