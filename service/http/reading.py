@@ -176,7 +176,9 @@ class Reader:
             return Held(body, of_list(body), following)
 
         seed = form.seeds.get(statement.sql) or self._seed(form, question, statement)
-        held, headers = await self.through(seed, (question, choice), given, load)
+        # the end of a range that a later page is past is not among what is given, but its next cursor is bound to it
+        apart = given if bound is None else lambda: [*given(), bound]
+        held, headers = await self.through(seed, (question, choice), apart, load)
         if held.cursor:
             headers = {**link(path, query, held.cursor.decode()), **headers}
         return Answer(held.body or b"", headers, held.etag)
