@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import func, select, text, update
 
+from service import schema
 from service.cache.caching import Cache
 from service.db import Database
 from service.db.drops import drops
@@ -104,6 +106,33 @@ async def test_a_unit_of_work(
 async def test_a_deletion_in_a_unit_of_work(client: AsyncClient, paths: dict[str, str], committed: Database, book: int) -> None:
     await Books(committed).delete(book)
     assert await kept(client, paths) == OTHERS | {"its next author's"}
+
+
+@pytest.mark.parametrize("way", ["one statement", "a repository", "an object"])
+async def test_a_row_that_is_given_another_key(
+    client: AsyncClient, app: FastAPI, paths: dict[str, str], book: int, way: str
+) -> None:
+    committed: Database = app.state.service.database
+    moved = f"/v1/books/{book + 1000}"
+    assert (await client.get(moved)).status_code == 404
+    if way == "one statement":
+        assert await schema.tables_served()["books"].writer_of(app.state.service).change(book, {"id": book + 1000})
+    elif way == "a repository":
+        await Books(committed).change(book, id=book + 1000)
+    else:
+        await _renumbered(committed, book, book + 1000)
+    left = await kept(client, paths)
+    assert not {"row", "by id", "its author's", "everything"} & left
+    assert left >= (OTHERS if way != "an object" else {"its author", "authors"})
+    assert (await client.get(paths["row"])).status_code == 404
+    assert (await client.get(moved)).json()["id"] == book + 1000
+
+
+async def _renumbered(database: Database, key: int, to: int) -> None:
+    async with database.writing() as unit:
+        found = await unit.session.get(Book, key)
+        assert found
+        found.id = to
 
 
 async def test_a_statement_of_ones_own(client: AsyncClient, paths: dict[str, str], committed: Database, book: int) -> None:
