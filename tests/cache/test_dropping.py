@@ -11,8 +11,10 @@ from service import schema
 from service.cache.caching import Cache
 from service.db import Database
 from service.db.drops import drops
+from service.settings import Settings
 from service.tables.books import Book, Books
 from tests.cache.asking import created, keep, still_kept
+from tests.fixtures.jobs import worked_off
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("unhurried")
@@ -55,6 +57,7 @@ async def paths(client: AsyncClient, authors: list[int], book: int) -> dict[str,
     return made
 
 
+FILE, CSV = b"book_id,title,author\n1,New,Ursula\n", {"content-type": "text/csv"}
 OTHERS = {"other row", "other by id", "another author's", "another language's", "its author", "authors"}
 
 
@@ -163,6 +166,16 @@ async def test_an_upsert(client: AsyncClient, paths: dict[str, str], committed: 
     row = {"title": "T", "author_id": authors[0], "source": "s", "source_key": "k"}
     await Books(committed).upsert([row], on=Book.unique_source)
     assert await kept(client, paths) == {"its author", "authors"}
+
+
+async def test_an_import(client: AsyncClient, paths: dict[str, str], committed: Database, settings: Settings) -> None:
+    """Once the job is done, nothing is left of the tables that it wrote, though nobody has heeded its notes."""
+    assert (await client.post("/v1/books:import?source=s&dry_run=true", content=FILE, headers=CSV)).status_code == 202
+    await worked_off(committed, settings)
+    assert await kept(client, paths) == set(paths)
+    assert (await client.post("/v1/books:import?source=s", content=FILE, headers=CSV)).status_code == 202
+    assert [ran.outcome for ran in await worked_off(committed, settings)] == ["done"]
+    assert await kept(client, paths) == set()
 
 
 async def test_nothing_is_forgotten_of_what_is_rolled_back(
