@@ -58,11 +58,21 @@ def models() -> list[type[Model]]:
 
 
 def routers() -> list[Routes]:
-    """The routes of every table that is served, in the order of the files' names."""
-    found = [value for module in modules() for value in vars(module).values() if isinstance(value, Routes)]
-    for router in found:
+    """The routes of every table that is served, in the order of the files' names.
+
+    Raises:
+        SetupError: a table is served twice.
+    """
+    found: dict[str, Routes] = {}
+    for router in _declared(Routes):
+        name = router.table.of.contract.table
+        if found.setdefault(name, router) is not router:
+            raise SetupError(
+                f"{name} is served twice, at {found[name].prefix} and at {router.prefix}. What is shown of a table, kept of it and "
+                "confined in it is known by its name: leave one serve() out, and add routes of your own to the other's router."
+            )
         router.settle(imports())
-    return found
+    return list(found.values())
 
 
 def tables_served() -> dict[str, ServedTable]:
