@@ -77,11 +77,11 @@ async def _flush(flush: Flush, what: str, every_seconds: float, ending: asyncio.
             able = True
         except Exception as error:  # noqa: BLE001  # whatever it is, it goes on
             if able:
-                log.warning("it can't be written down yet", what=what, reason=_reason(error))
+                log.warning("it can't be written down yet", what=what, reason=reason_of(error))
             able = False
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The first line of what was said: by the driver, where SQLAlchemy only passes it on; else what a problem says to people."""
     said = getattr(error, "detail", None) or getattr(error, "orig", None) or error
     return str(said).partition("\n")[0] or type(error).__name__

@@ -7,7 +7,9 @@ import pytest
 
 from service import schema, tables
 from service.db import Model
-from service.http.serve import Routes
+from service.errors import SetupError
+from service.http.confining import DECLARED
+from service.http.serve import Routes, serve
 
 FILES = sorted(path.stem for path in Path(tables.__path__[0]).iterdir() if path.stem.strip("_") == path.stem)
 
@@ -42,6 +44,18 @@ def test_each_table_that_is_served() -> None:
     names = [of.contract.table for of in served]
     assert len(set(names)) == len(names)
     assert set(names) <= set(schema.metadata().tables)
+
+
+def test_a_table_that_is_served_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown of it, kept of it and confined in it is known by its name; one router under two names is one."""
+    before, last = schema.routers(), schema.modules()[-1]
+    first, table = before[0].prefix, before[0].table
+    monkeypatch.setattr(last, "same", before[0], raising=False)
+    assert schema.routers() == before
+    monkeypatch.setitem(DECLARED, table.repository.model, table.confining)  # what it was, brought back in the end
+    monkeypatch.setattr(last, "again", serve(table.repository, at="/again", read=table.showing.shape), raising=False)
+    with pytest.raises(SetupError, match=f"{table.of.contract.table} is served twice, at {first} and at /again"):
+        schema.routers()
 
 
 def test_samples_are_for_tables() -> None:

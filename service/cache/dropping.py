@@ -95,3 +95,5 @@ class Dropping:
             for values in (change.old, change.new):
                 if values is not None:
                     yield from kept.written(names, change.key, values)
+                    # a change may have given the row another key; where clients see keys, both are among the values
+                    yield names.row(kept.table, values.get(kept.primary, change.key))

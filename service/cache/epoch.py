@@ -15,14 +15,13 @@ from hashlib import blake2b
 import structlog
 from sqlalchemy import delete, func, select, text
 
-from service.background import beside
+from service.background import beside, reason_of
 from service.cache.dropping import Dropping
 from service.cache.entries import MARK_BYTES, mark
 from service.cache.keys import Kept, Names
 from service.cache.pipe import Pipe, Script
 from service.db import Database
 from service.db.drops import TAKE_AWAY, drops
-from service.errors import Problem
 
 LIFE_SECONDS = 1.0
 BEAT_SECONDS = 0.2
@@ -106,21 +105,33 @@ class Epoch:
         async with beside(self._keep(database), "epoch"), self._dropping.kept(database):
             yield
 
-    async def beat(self, database: Database) -> None:
+    async def beat(self, database: Database) -> bool:
         """Look at the notes, and renew the epoch if none is overdue.
+
+        Returns:
+            Whether the database was asked; else nobody knows yet whether it would say anything.
 
         Raises:
             Problem: the database is away.
         """
-        if self.names is None:
-            self.names = self._dropping.names = Names(await identity(database))
+        names = self.names or await self._named(database)
         if not self._pipe.open:
             self._seen = None
             await self._prune(database)
-            return
+            return True
         seen = self._seen
         if seen is None or await self._heard(database):
-            await self._renew(self.names, seen)
+            await self._renew(names, seen)
+        return seen is not None
+
+    async def _named(self, database: Database) -> Names:
+        """The names of the database's keys. While they can't be had, nobody else takes notes away."""
+        try:
+            self.names = self._dropping.names = Names(await identity(database))
+        except Exception:
+            await self._prune(database)
+            raise
+        return self.names
 
     async def _renew(self, names: Names, seen: tuple[bytes, int] | None) -> None:
         was, looked = seen or (b"", 0)
@@ -156,13 +167,12 @@ class Epoch:
     async def _keep(self, database: Database) -> None:
         while True:
             try:
-                await self.beat(database)
-                self._able = True
-            except Problem as problem:
+                self._able = await self.beat(database) or self._able
+            except Exception as error:  # noqa: BLE001  # whatever it is, notes are looked at again
                 self._seen = None
                 if self._able:
                     log.warning(
-                        "nothing that is kept may be believed: the database doesn't say what was written", why=problem.detail
+                        "nothing that is kept may be believed: the database doesn't say what was written", why=reason_of(error)
                     )
                 self._able = False
             await asyncio.sleep(BEAT_SECONDS)

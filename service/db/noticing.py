@@ -1,17 +1,18 @@
 """What a unit of work writes, noticed for the caches: each statement of its session, and each object that it flushes.
 
 A repository's own methods tell which rows they changed, and what these were before. What anybody else sends through the session is
-noticed too, but not looked into: then all that is kept of its table is forgotten. What goes past the session must be told by hand:
-`unit.noticed.table("books")`.
+noticed too, but not looked into: then all that is kept of its table is forgotten. What goes past the session, and what functions
+and triggers of the database write, must be told by hand: `unit.noticed.table("books")`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, TextClause, event, inspect
+from sqlalchemy import ColumnElement, Table, TextClause, TextualSelect, UpdateBase, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
+from sqlalchemy.sql.visitors import iterate
 
 from service.db.drops import Caches, Change, after, before, note, number
 from service.db.model import Model
@@ -19,7 +20,7 @@ from service.db.surface import Surface
 
 TOLD = {"shelfmark_told": True}
 """Options of a statement whose changes are told by whoever sends it."""
-READS = re.compile(r"\s*(select|show|set|savepoint|release|rollback|lock|explain)\b", re.IGNORECASE)
+READS = re.compile(r"\s*(select|show|set|savepoint|release|rollback|lock)\b", re.IGNORECASE)
 WORD = re.compile(r"\w+")
 
 
@@ -95,18 +96,9 @@ class Noticed:
             self._changes.append(change)
 
     def _executed(self, state: ORMExecuteState) -> None:
-        statement: Any = state.statement
-        if TOLD.items() <= state.execution_options.items():
-            return
-        if isinstance(statement, TextClause):
-            if not READS.match(statement.text):
-                for word in set(WORD.findall(statement.text)):
-                    self.table(word)
-        elif state.is_insert or state.is_update or state.is_delete:
-            self.table(statement.table.name)
-        else:
-            for written in _writing_parts(statement):
-                self.table(written.table.name)
+        if not TOLD.items() <= state.execution_options.items():
+            for name in dict.fromkeys(_written(state.statement)):
+                self.table(name)
 
     def _flushed(self, session: Session, _: Any) -> None:
         for one in (*session.new, *session.dirty, *session.deleted):
@@ -118,7 +110,16 @@ def key_of(row: Model) -> Any:
     return inspect(row).mapper.primary_key_from_instance(row)[0]
 
 
-def _writing_parts(statement: Any) -> Sequence[Any]:
-    """The writing parts of a statement that reads: of `WITH ... AS (INSERT ...)`."""
-    ctes = getattr(statement, "_independent_ctes", ())
-    return [part.element for part in ctes if getattr(part.element, "is_dml", False)]
+def _written(statement: Any) -> Iterator[str]:
+    """The names of the tables that a statement writes, in whichever part of it.
+
+    Where it is text, that is each word that may be one: as it stands, and in the small letters that PostgreSQL makes of it.
+    """
+    parts = list(iterate(statement))
+    for part in parts:
+        if isinstance(part, UpdateBase):
+            yield from (found.name for found in iterate(part.table) if isinstance(found, Table))
+    texts = [statement, *(part.element for part in parts if isinstance(part, FromStatement | TextualSelect))]
+    for said in texts:  # any other text is a piece of a statement, and PostgreSQL takes none there that writes
+        if isinstance(said, TextClause) and not READS.match(said.text):
+            yield from (name for word in WORD.findall(said.text) for name in (word, word.lower()))

@@ -47,7 +47,9 @@ ABSENT = Held(None)
 Row = tuple[str, Version]
 """A row as JSON, and its version."""
 CURSOR_PERIODS = 24
-"""Into so many parts a cursor's life is cut: those given within one of them are the same, so that lists keep their ETags."""
+"""Into so many parts a cursor's life is cut: those given within one of them are the same, so that lists keep their ETags.
+
+Nothing is kept by the cache for longer than such a part, so that no page is answered whose cursor has ended or soon will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,9 @@ class Reader:
             return Held(body, of_list(body), following)
 
         seed = form.seeds.get(statement.sql) or self._seed(form, question, statement)
-        held, headers = await self.through(seed, (question, choice), given, load)
+        # the end of a range that a later page is past is not among what is given, but its next cursor is bound to it
+        apart = given if bound is None else lambda: [*given(), bound]
+        held, headers = await self.through(seed, (question, choice), apart, load)
         if held.cursor:
             headers = {**link(path, query, held.cursor.decode()), **headers}
         return Answer(held.body or b"", headers, held.etag)

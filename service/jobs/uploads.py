@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.background import beside
+from service.db import Database
 from service.errors import SetupError
 from service.jobs.apart import imported
 from service.jobs.importing import CHUNK_ROWS, AlreadyRunning, Options, Progress, Summary, Unready
@@ -82,6 +83,8 @@ async def import_upload(
             )
             async with spool.local(upload) as path:
                 summary = await _Importing(run, declared, database_url(loaded, direct=True)).all_of(path, options)
+            if not dry_run and (summary.inserted or summary.updated):
+                await _forgotten(run.database, declared)
             file = (
                 await spool.keep(rejects, f"{source}.rejects.csv", "rejects", asked_by=run.asked_by) if summary.rejected else None
             )
@@ -144,6 +147,13 @@ class _Importing:
             elif self._waiting:
                 await self._run.tell(message=self._waiting)
             await asyncio.sleep(TOLD_SECONDS)
+
+
+async def _forgotten(database: Database, declared: Import) -> None:
+    """Have caches forget what was written: who hears that the job is done asks for it, sooner than its notes are overdue."""
+    async with database.writing() as unit:
+        for table in (declared.table, *(reference.table for reference in declared.references)):
+            unit.noticed.table(table.name)
 
 
 def _told(file: Spooled, links: Links) -> dict[str, Any]:

@@ -43,6 +43,23 @@ async def test_a_page_is_kept_with_its_cursor_and_its_link(client: AsyncClient) 
     assert seen == [1964, 1963, 1962, 1961, 1960]
 
 
+async def test_pages_after_the_same_row_lead_on_in_their_own_questions(client: AsyncClient) -> None:
+    """A later page's statement leaves out the end of the range that it is past; its next cursor is bound to that, too."""
+    author = await created(client, "/v1/authors", name="Ursula")
+    for year in range(1960, 1968):
+        await created(client, "/v1/books", title=f"{year}", author_id=author, published_year=year)
+    first = f"/v1/books?author_id={author}&limit=2&published_year__lte="
+    walks, seen = {most: f"{first}{most}" for most in (2026, 2030)}, dict[int, list[int]]()
+    while walks:
+        for most, path in list(walks.items()):
+            await keep(client, path)
+            page = await client.get(path)
+            seen[most] = seen.get(most, []) + [row["published_year"] for row in page.json()["data"]]
+            walks[most] = page.links.get("next", {}).get("url", "")
+        walks = {most: path for most, path in walks.items() if path}
+    assert list(seen.values()) == [list(range(1967, 1959, -1))] * 2
+
+
 async def test_a_count_is_kept_with_its_page_until_a_row_comes_or_goes(client: AsyncClient) -> None:
     author, other = [await created(client, "/v1/authors", name=name) for name in ("Ursula", "Octavia")]
     books = [await created(client, "/v1/books", title="Old", author_id=author) for _ in range(3)]
@@ -110,6 +127,12 @@ async def test_nothing_is_kept_without_redis(settings: Settings, committed: Data
         assert await how(client, path) == await how(client, path) == "pass"
         assert (await client.patch(path, json={"name": "Ursula K."})).status_code == 204
         assert (await client.get(path)).json()["name"] == "Ursula K."
+
+
+@pytest.mark.parametrize(("cursors", "kept"), [(86_400, 60), (240, 10), (60, 2)])
+async def test_nothing_is_kept_until_its_cursor_ends(settings: Settings, committed: Database, cursors: int, kept: int) -> None:
+    app = create_app(settings.model_copy(update={"cache": True, "cursor_seconds": cursors}), committed)
+    assert {one.seconds for one in app.state.service.cache.tables.values()} == {kept}
 
 
 async def test_it_can_be_turned_off(settings: Settings, committed: Database) -> None:

@@ -3,14 +3,18 @@
 import asyncio
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import func, select, text, update
 
+from service import schema
 from service.cache.caching import Cache
 from service.db import Database
 from service.db.drops import drops
+from service.settings import Settings
 from service.tables.books import Book, Books
 from tests.cache.asking import created, keep, still_kept
+from tests.fixtures.jobs import worked_off
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("unhurried")
@@ -53,6 +57,7 @@ async def paths(client: AsyncClient, authors: list[int], book: int) -> dict[str,
     return made
 
 
+FILE, CSV = b"book_id,title,author\n1,New,Ursula\n", {"content-type": "text/csv"}
 OTHERS = {"other row", "other by id", "another author's", "another language's", "its author", "authors"}
 
 
@@ -106,6 +111,33 @@ async def test_a_deletion_in_a_unit_of_work(client: AsyncClient, paths: dict[str
     assert await kept(client, paths) == OTHERS | {"its next author's"}
 
 
+@pytest.mark.parametrize("way", ["one statement", "a repository", "an object"])
+async def test_a_row_that_is_given_another_key(
+    client: AsyncClient, app: FastAPI, paths: dict[str, str], book: int, way: str
+) -> None:
+    committed: Database = app.state.service.database
+    moved = f"/v1/books/{book + 1000}"
+    assert (await client.get(moved)).status_code == 404
+    if way == "one statement":
+        assert await schema.tables_served()["books"].writer_of(app.state.service).change(book, {"id": book + 1000})
+    elif way == "a repository":
+        await Books(committed).change(book, id=book + 1000)
+    else:
+        await _renumbered(committed, book, book + 1000)
+    left = await kept(client, paths)
+    assert not {"row", "by id", "its author's", "everything"} & left
+    assert left >= (OTHERS if way != "an object" else {"its author", "authors"})
+    assert (await client.get(paths["row"])).status_code == 404
+    assert (await client.get(moved)).json()["id"] == book + 1000
+
+
+async def _renumbered(database: Database, key: int, to: int) -> None:
+    async with database.writing() as unit:
+        found = await unit.session.get(Book, key)
+        assert found
+        found.id = to
+
+
 async def test_a_statement_of_ones_own(client: AsyncClient, paths: dict[str, str], committed: Database, book: int) -> None:
     """Nobody knows which rows it changed, so the whole table is forgotten, and no other."""
     async with committed.writing() as unit:
@@ -134,6 +166,16 @@ async def test_an_upsert(client: AsyncClient, paths: dict[str, str], committed: 
     row = {"title": "T", "author_id": authors[0], "source": "s", "source_key": "k"}
     await Books(committed).upsert([row], on=Book.unique_source)
     assert await kept(client, paths) == {"its author", "authors"}
+
+
+async def test_an_import(client: AsyncClient, paths: dict[str, str], committed: Database, settings: Settings) -> None:
+    """Once the job is done, nothing is left of the tables that it wrote, though nobody has heeded its notes."""
+    assert (await client.post("/v1/books:import?source=s&dry_run=true", content=FILE, headers=CSV)).status_code == 202
+    await worked_off(committed, settings)
+    assert await kept(client, paths) == set(paths)
+    assert (await client.post("/v1/books:import?source=s", content=FILE, headers=CSV)).status_code == 202
+    assert [ran.outcome for ran in await worked_off(committed, settings)] == ["done"]
+    assert await kept(client, paths) == set()
 
 
 async def test_nothing_is_forgotten_of_what_is_rolled_back(

@@ -4,17 +4,23 @@ import pytest
 from httpx import AsyncClient
 from redis.asyncio import Redis
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import ProgrammingError
+from structlog.testing import capture_logs
 
 from service.cache import epoch
 from service.cache.caching import Cache
+from service.cache.dropping import Dropping
 from service.cache.epoch import Epoch, identity, layout
 from service.cache.keys import Kept
+from service.cache.pipe import Pipe
 from service.db import Database
 from service.db.drops import drops
 from service.errors import Unavailable
 from service.settings import Settings
 from tests.cache.asking import created, how, keep
 from tests.waiting import until
+
+LONG_AGO = text("clock_timestamp() - interval '2 hours'")
 
 
 class Silent:
@@ -51,20 +57,27 @@ async def test_a_write_that_redis_is_not_told_of_is_told_by_others(client: Async
     assert cache.epoch.overdue
 
 
-async def test_an_epoch_ends_by_itself(client: AsyncClient, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = f"/v1/authors/{await created(client, '/v1/authors', name='Old')}"
+@pytest.mark.parametrize("error", [Unavailable("It is away."), LookupError("It says something else.")], ids=repr)
+async def test_an_epoch_ends_by_itself(
+    client: AsyncClient, cache: Cache, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whatever the database says instead, which is told once; and another one begins when it says what was written."""
+    path, looks = f"/v1/authors/{await created(client, '/v1/authors', name='Old')}", 0
     await keep(client, path)
 
     async def unreachable(*_: object) -> bool:
-        raise Unavailable("It is away.")
-
-    monkeypatch.setattr(Epoch, "_heard", unreachable)
+        nonlocal looks
+        looks += 1
+        raise error
 
     async def silent() -> bool:
-        return await how(client, path) == "pass"
+        return await how(client, path) == "pass" and looks > 2
 
-    await until(silent)
+    with capture_logs() as logs:
+        monkeypatch.setattr(Epoch, "_heard", unreachable)
+        await until(silent)
     monkeypatch.undo()
+    assert [line["why"] for line in logs if "believed" in line["event"]] == [str(getattr(error, "detail", error))]
     await keep(client, path)
 
 
@@ -126,15 +139,28 @@ async def test_a_look_that_is_too_old_renews_nothing(cache: Cache, committed: Da
 
 async def test_old_notes_are_taken_away_while_redis_is_away(committed: Database, cache: Cache) -> None:
     await cache.pipe.close()
-    long_ago = text("clock_timestamp() - interval '2 hours'")
     async with committed.writing() as unit:
-        await unit.session.execute(insert(drops).values(id=1, of="books", noted_at=long_ago))
+        await unit.session.execute(insert(drops).values(id=1, of="books", noted_at=LONG_AGO))
         await unit.session.execute(insert(drops).values(id=2, of="books"))
 
     async def one() -> bool:
         return await notes(committed) == 1
 
     await until(one)
+
+
+async def test_old_notes_are_taken_away_where_the_database_does_not_say_which_one_it_is(
+    committed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the role may not read what tells it from others."""
+    monkeypatch.setattr(epoch, "IDENTITY", text("SELECT nothing_that_there_is()"))
+    pipe = Pipe("unix:///nowhere/redis.sock", 0.05)
+    async with committed.writing() as unit:
+        await unit.session.execute(insert(drops).values(id=1, of="books", noted_at=LONG_AGO))
+        await unit.session.execute(insert(drops).values(id=2, of="books"))
+    with pytest.raises(ProgrammingError):
+        await Epoch(pipe, Dropping(pipe, {}), {}).beat(committed)
+    assert await notes(committed) == 1
 
 
 async def test_a_database_has_one_name(committed: Database, empty_database: str, settings: Settings) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import Executable, insert, select, text, update
+from sqlalchemy import Executable, Text, insert, literal, select, text, update
+from sqlalchemy.orm import aliased
 
 from service.db.bound import Bound
 from service.db.drops import Change, drops
@@ -79,10 +80,34 @@ async def test_statements_of_ones_own(database: Bound, caches: Caches) -> None:
         select(1).add_cte(update(Book).values(title="Newest").returning(Book.id).cte("changed")),
     ]
     for statement in statements:
-        caches.told.clear()
-        async with database.writing() as unit:
-            await unit.session.execute(statement)
-        assert set(map(repr, caches.told)) == set(map(repr, ALL)), str(statement)
+        await _is_told_of_books(database, caches, statement)
+
+
+async def test_parts_of_statements(database: Bound, caches: Caches) -> None:
+    """Rows that a statement gives may be those that it writes, however deep in it that stands."""
+    book = await BookFactory.create()
+    changed = update(Book).values(title="New").returning(Book)
+    copied = insert(Book).from_select(["title", "author_id"], select(*changed.cte("a").c["title", "author_id"])).returning(Book.id)
+    statements: list[Executable] = [
+        select(changed.cte("a").c.id),
+        select(Book).where(Book.id.in_(select(changed.cte("a").c.id))),
+        select(text("DELETE FROM Books WHERE id < 0 RETURNING id").columns(Book.id).cte("a").c.id),
+        insert(Member).from_select(["email", "name"], select(copied.cte("b").c.id.cast(Text), literal("A"))),
+        select(Book).from_statement(changed),
+        select(Book).from_statement(text("UPDATE Books SET title = 'Newer' RETURNING *")),
+        text("UPDATE BOOKS SET title = 'Newest' RETURNING id").columns(Book.id),
+        update(aliased(Book)).values(title="New").execution_options(synchronize_session=False),
+        text(f"EXPLAIN ANALYZE DELETE FROM books WHERE id = {book.id}"),
+    ]
+    for statement in statements:
+        await _is_told_of_books(database, caches, statement)
+
+
+async def _is_told_of_books(database: Bound, caches: Caches, statement: Executable) -> None:
+    caches.told.clear()
+    async with database.writing() as unit:
+        await unit.session.execute(statement)
+    assert set(map(repr, caches.told)) == set(map(repr, ALL)), str(statement)
 
 
 async def test_what_is_none_of_their_business(database: Bound, caches: Caches) -> None:
@@ -92,6 +117,8 @@ async def test_what_is_none_of_their_business(database: Bound, caches: Caches) -
     async with database.writing() as unit:
         await unit.session.execute(select(Book))
         await unit.session.execute(text("SELECT * FROM books"))
+        await unit.session.execute(select(Book).from_statement(text("SELECT * FROM books")))
+        await unit.session.execute(select(Book).where(text("books.id > 0")))
         await unit.session.execute(update(Author).where(Author.id == author.id).values(name="New"))
         unit.session.add(Member(email="a@example.org", name="A"))
     assert caches.told == []
