@@ -96,7 +96,7 @@ def create_app(given: Settings | None = None, database: Database | None = None) 
         telemetry=NO_SPANS_OF_THE_FRAMEWORK,
     )
     configure_if_bare()
-    cache = Cache.of(loaded, redis_url(loaded), schema.kept(loaded.cache_seconds_most))
+    cache = Cache.of(loaded, redis_url(loaded), schema.kept(loaded))
     app.state.service = Service(
         loaded,
         _held(loaded, database or Database.connect(database_url(loaded), loaded), cache),

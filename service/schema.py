@@ -16,6 +16,7 @@ from service import tables
 from service.cache.keys import Kept
 from service.db import Model, answers, drops, feed, keys, outbox, slow, table_of
 from service.errors import SetupError
+from service.http.reading import CURSOR_PERIODS
 from service.http.serve import Routes
 from service.http.table import Table as ServedTable
 from service.jobs import files, pruning, scheduling, slots, spooling, uploads
@@ -24,7 +25,7 @@ from service.jobs.rows import JobRow
 from service.jobs.scheduling import Schedule
 from service.jobs.shaping import Imports
 from service.plans.ledger import REFUSALS
-from service.settings import Section
+from service.settings import Section, Settings
 
 T = TypeVar("T")
 Sample = Callable[[int, datetime.date], Iterable[str]]
@@ -85,10 +86,10 @@ def served() -> list[str]:
     return list(tables_served())
 
 
-def kept(seconds_most: float) -> dict[str, Kept]:
-    """Table -> what is kept of its answers, of those that say `cached=`; none for longer than so many seconds."""
-    found = tables_served().items()
-    return {name: Kept.of(one.of, min(one.cached, seconds_most)) for name, one in found if one.cached}
+def kept(loaded: Settings) -> dict[str, Kept]:
+    """Table -> what is kept of its answers, of those that say `cached=`: for as long as the settings allow."""
+    most = min(loaded.cache_seconds_most, loaded.cursor_seconds // CURSOR_PERIODS)
+    return {name: Kept.of(one.of, min(one.cached, most)) for name, one in tables_served().items() if one.cached}
 
 
 def samples() -> dict[str, Sample]:

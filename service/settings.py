@@ -192,7 +192,7 @@ class Settings(Section):
     cache: bool = True
     """Whether answers of tables that say `cached=` are kept in Redis. It must be the same for every process."""
     cache_seconds_most: float = Field(3600.0, ge=1, le=86_400)
-    """Seconds for which any answer is kept at the most, whatever its table says."""
+    """Seconds for which any answer is kept at the most, whatever its table says, or a 24th of a cursor's life if that is less."""
     cache_timeout_ms: int = Field(50, ge=5, le=1000)
     """Milliseconds that Redis may take to answer the cache. One that takes longer is left alone for a moment."""
 

@@ -73,7 +73,7 @@ class Working:
         self.settings, self.queue_name = loaded, queue_name
         self.database = Database.connect(database_url(loaded), loaded)
         self.database.catalogue = Catalogue(schema.models())
-        self.cache = Cache.of(loaded, redis_url(loaded), schema.kept(loaded.cache_seconds_most))
+        self.cache = Cache.of(loaded, redis_url(loaded), schema.kept(loaded))
         self.database.caches = self.cache.dropping if self.cache else None
         self.jobs: Mapping[str, Job[Any]] = schema.jobs()
         things = things_of(self.database, loaded, {kind: settings.section(kind) for kind in schema.sections()})

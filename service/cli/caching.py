@@ -73,10 +73,11 @@ def drop(table: str) -> None:
     Raises:
         SetupError: nothing is kept of the table, or the database can't be reached.
     """
-    kept = schema.kept(float("inf"))
+    loaded = settings.load()
+    kept = schema.kept(loaded)
     if table not in kept:
         raise SetupError(f"Nothing is kept of {table}. Answers are kept of {', '.join(kept)}.")
-    url = database_url(settings.load(), direct=True)
+    url = database_url(loaded, direct=True)
     with in_sentences(url):
         asyncio.run(_noted(url, table))
     Console(highlight=False).print(f"What is kept of {table} is forgotten within a second, wherever a service runs.")

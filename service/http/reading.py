@@ -47,7 +47,9 @@ ABSENT = Held(None)
 Row = tuple[str, Version]
 """A row as JSON, and its version."""
 CURSOR_PERIODS = 24
-"""Into so many parts a cursor's life is cut: those given within one of them are the same, so that lists keep their ETags."""
+"""Into so many parts a cursor's life is cut: those given within one of them are the same, so that lists keep their ETags.
+
+Nothing is kept by the cache for longer than such a part, so that no page is answered whose cursor has ended or soon will."""
 
 
 @dataclass(frozen=True, slots=True)

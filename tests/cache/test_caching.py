@@ -129,6 +129,12 @@ async def test_nothing_is_kept_without_redis(settings: Settings, committed: Data
         assert (await client.get(path)).json()["name"] == "Ursula K."
 
 
+@pytest.mark.parametrize(("cursors", "kept"), [(86_400, 60), (240, 10), (60, 2)])
+async def test_nothing_is_kept_until_its_cursor_ends(settings: Settings, committed: Database, cursors: int, kept: int) -> None:
+    app = create_app(settings.model_copy(update={"cache": True, "cursor_seconds": cursors}), committed)
+    assert {one.seconds for one in app.state.service.cache.tables.values()} == {kept}
+
+
 async def test_it_can_be_turned_off(settings: Settings, committed: Database) -> None:
     app: FastAPI = create_app(settings, committed)
     assert app.state.service.cache is None
