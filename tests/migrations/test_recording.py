@@ -221,6 +221,8 @@ def test_a_script_records_what_it_has_built(tmp_path: Path, empty_database: str,
 def test_a_script_that_ends_before_the_newest_revision_records_nothing() -> None:
     config = Config(CHECKOUT / "alembic.ini")
     *_, first = ScriptDirectory.from_config(config).walk_revisions()
+    if first.revision == migrations.head():
+        pytest.skip("there is only one revision")
     for run, revisions in ((command.upgrade, f"base:{first.revision}"), (command.downgrade, f"{migrations.head()}:base")):
         config.output_buffer = written = io.StringIO()
         run(config, revisions, sql=True)
