@@ -22,7 +22,7 @@ from tests.docs.pages import ROOT, Step, prints
 RUN = "make run"
 READY = "Ctrl-C ends it."
 ADDRESS = "127.0.0.1:8000"
-START_SECONDS, STEP_SECONDS = 60, 120
+START_SECONDS, STEP_SECONDS = 60, 300
 LOG = "up.log"
 MADE = {LOG, ".shelfmark", ".venv", ".pytest_cache", ".ruff_cache", ".hypothesis", "__pycache__"}
 # The environment is installed already: make must not look whether the copied lock is newer.
