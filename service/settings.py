@@ -132,7 +132,7 @@ class Settings(Section):
     upload_rejected_most: int = Field(100_000, ge=0)
     """Records of an uploaded file that may be rejected; with more of them nothing of it is imported."""
     upload_bytes_a_day: int = Field(10_737_418_240, ge=1024)
-    """Bytes that one API key may upload within 24 hours."""
+    """Bytes that one API key may upload within 24 hours, with what is kept of its rejects."""
     export_bytes_a_day: int = Field(10_737_418_240, ge=1024)
     """Bytes that the files may have which jobs export for one API key within 24 hours."""
     open_jobs_most_each: int = Field(10, ge=1, le=100_000)

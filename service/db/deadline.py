@@ -42,3 +42,10 @@ def stand_firm() -> None:
     deadline = DEADLINE.get()
     if deadline is not None:
         deadline.firm = True
+
+
+def stand_down() -> None:
+    """Nothing was done after all: the request may be broken off again."""
+    deadline = DEADLINE.get()
+    if deadline is not None:
+        deadline.firm = False

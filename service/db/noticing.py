@@ -115,7 +115,7 @@ def _written(statement: Any) -> Iterator[str]:
 
     Where it is text, that is each word that may be one: as it stands, and in the small letters that PostgreSQL makes of it.
     """
-    parts = list(iterate(statement))
+    parts = list(iterate(statement)) if hasattr(statement, "get_children") else []  # a Sequence, executed, has none
     for part in parts:
         if isinstance(part, UpdateBase):
             yield from (found.name for found in iterate(part.table) if isinstance(found, Table))

@@ -33,6 +33,7 @@ from service.errors import Internal, NotFound, Problem, TimedOut, TooManyMatches
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 Reading = Callable[[AsyncSession], Awaitable[Sequence[Any]]]
+AS_SENT = TOLD | {"render_nulls": True}  # else a None would become the column's default
 ANEW = {"populate_existing": True}  # within one unit of work, a row read before is still read again
 
 
@@ -234,7 +235,7 @@ class Repository(Generic[M]):
             try:
                 async with unit.session.begin_nested():
                     statement = insert(self._model).returning(self._model, sort_by_parameter_order=True)
-                    made = list(await unit.session.scalars(statement, [dict(row) for row in rows], execution_options=TOLD))
+                    made = list(await unit.session.scalars(statement, [dict(row) for row in rows], execution_options=AS_SENT))
                 unit.note("created", made)
             except DBAPIError as error:
                 found = problem(error)

@@ -20,8 +20,10 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     CompoundSelect,
+    Float,
     Index,
     Integer,
+    Numeric,
     Select,
     Text,
     and_,
@@ -37,6 +39,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, array, insert
 from sqlalchemy.sql import visitors
+from sqlalchemy.types import TypeEngine
 
 from service.contract.choose import Choice
 from service.contract.keyset import After, Branch, Condition, Equal, Null, after
@@ -149,7 +152,7 @@ class Asked:
 
 
 def _among(of: Surface, name: str, values: Sequence[Any]) -> ColumnElement[bool]:
-    return of.expressions[name] == func.any(bindparam(name + AMONG, list(values), type_=ARRAY(of.type_of(name))))
+    return of.expressions[name] == func.any(bindparam(name + AMONG, list(values), type_=ARRAY(_compared(of.type_of(name)))))
 
 
 def values(question: Question, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -233,8 +236,16 @@ def _ordered(of: Surface, key: Key) -> ColumnElement[Any]:
 
 
 def _bound(of: Surface, name: str, value: Any, part: str) -> BindParameter[Any]:
-    kind = of.type_of(name)
-    return bindparam(name + part, value, type_=Text() if isinstance(kind, Text) else kind)
+    return bindparam(name + part, value, type_=_compared(of.type_of(name)))
+
+
+def _compared(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """The type that a value is bound as which is only compared: a column's own would cut it, or round it, to fit the column."""
+    if isinstance(kind, Text):
+        return Text()
+    if isinstance(kind, Numeric) and not isinstance(kind, Float):
+        return Numeric(asdecimal=True) if kind.asdecimal else Numeric(asdecimal=False)
+    return kind
 
 
 def _number(value: int) -> ColumnElement[int]:

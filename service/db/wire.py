@@ -199,8 +199,15 @@ def _one_of(values: list[str]) -> Any:
     return check
 
 
+class _Zoned(Wire):
+    """Moments with a zone, which the driver's infinity hasn't."""
+
+    def dump(self, value: Any) -> Any:
+        return super().dump(value.replace(tzinfo=datetime.UTC) if value is not None and value.tzinfo is None else value)
+
+
 def _aware() -> Wire:
-    return Wire(AwareDatetime, "a time with its zone, as 2026-01-31T12:00:00Z (a + is written %2B in a URL)", "aware")
+    return _Zoned(AwareDatetime, "a time with its zone, as 2026-01-31T12:00:00Z (a + is written %2B in a URL)", "aware")
 
 
 def _naive() -> Wire:

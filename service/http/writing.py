@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from service.db import Database, Repository, Surface, surface
 from service.db.answers import RUNNING, Once, stands
+from service.db.deadline import stand_down
 from service.db.drops import NOTE, number, told
 from service.db.faults import FAULTS, gone
 from service.db.model import table_of
@@ -87,11 +88,15 @@ class Writer:
         try:
             made = await self._write("created", statement, {**values, **once.values(place, view)})
         except (Problem, *FAULTS) as error:
-            if stands(error) or gone(error.__cause__):
+            if gone(error.__cause__):  # it may be done
                 return None
-            raise
+            if not stands(error):
+                raise
+            made = []
         finally:
             self._running.discard(once.identity)
+        if not made:
+            stand_down()
         return _made(made[0]) if made else None
 
     async def change(self, key: Any, values: Mapping[str, Any], match: Match = WHICHEVER) -> Version | None:

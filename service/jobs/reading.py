@@ -21,6 +21,8 @@ TOO_LONG = f"a line is longer than {LINE_BYTES:,} bytes"
 RECORD_BYTES = LINE_BYTES
 LONG_RECORD = f"a record is longer than {RECORD_BYTES:,} bytes: a quotation mark may be missing"
 """Lines of which each closes a quoted field and opens the next one would be one record to the end of the file, in memory."""
+AGAIN_BYTES = 64 * RECORD_BYTES
+"""Bytes that are read once more, beyond as many as the file has: a stray quotation mark costs a record, one in each line all."""
 NAMES_MOST = 2_000
 """Values of a record. Each has a name, and who sends a file of names only shall not keep others waiting."""
 
@@ -155,7 +157,8 @@ class _Lines:
     def __init__(self, file: Opened) -> None:
         self._source = file.lines()
         self._again: deque[tuple[bytes, bool]] = deque()
-        self._number = self._bytes = 0
+        self._name = file.name
+        self._number = self._bytes = self._first = self._more = 0
         self.raw: list[bytes] = []
         self.fault: str | None = None
 
@@ -165,16 +168,31 @@ class _Lines:
         return self._number + 1
 
     def only_first(self) -> list[bytes]:
-        """Put back all lines of the record but its first: a stray quotation mark must not take its neighbours with it."""
+        """Put back all lines of the record but its first: a stray quotation mark must not take its neighbours with it.
+
+        Raises:
+            SetupError: that has happened too often.
+        """
+        self._more += self._bytes - len(self.raw[0])
+        if self._more > AGAIN_BYTES + self._first:
+            raise SetupError(
+                f"{self._name} has too many quotation marks that are not closed; one of them is in line "
+                f"{self._number - len(self.raw) + 1:,}. Save it as CSV with each quoted field closed, and marks inside doubled."
+            )
         self._again.extendleft((raw, len(raw) < LINE_BYTES or raw.endswith(b"\n")) for raw in reversed(self.raw[1:]))
         self._number -= len(self.raw) - 1
         return self.raw[:1]
+
+    def _next(self) -> tuple[bytes, bool]:
+        raw, whole = next(self._source)
+        self._first += len(raw)
+        return raw, whole
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        raw, whole = self._again.popleft() if self._again else next(self._source)
+        raw, whole = self._again.popleft() if self._again else self._next()
         self._number += 1
         self.raw.append(raw)
         self._bytes += len(raw)

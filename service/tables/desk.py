@@ -8,8 +8,10 @@ from pydantic import Field, model_validator
 from service.db.version import Match
 from service.errors import Conflict, PreconditionFailed, PreconditionRequired
 from service.http import Schema, minds_rows, openapi
+from service.http.callers import caller_of
 from service.http.confining import Rows, rows_of
 from service.http.problems import responses
+from service.http.scopes import needed
 from service.http.serve import BUSY, MADE, ONE, WRITE
 from service.http.uses import service_of
 from service.tables import books, holds, loans
@@ -92,10 +94,11 @@ async def borrow(request: Request, body: LoanWrite, desk: Desk, theirs: Theirs, 
 
 @loans.router.post("/{id}:return", summary="Return", response_model=Returned, responses=ACT, openapi_extra=IF_MATCH)
 @minds_rows
-async def give_back(loan_id: Id, desk: Desk, theirs: Theirs, match: Meant) -> dict[str, Any]:
+async def give_back(request: Request, loan_id: Id, desk: Desk, theirs: Theirs, match: Meant) -> dict[str, Any]:
     """End a loan. The copy is set aside for the next in line, or stands on the shelf again."""
     loan, hold = await desk.give_back(loan_id, theirs.values.get("member_id"), match)
-    return {"loan": loan, "hold": None if hold is None or theirs.hide(hold) else hold}
+    seen = hold is not None and needed("holds", "GET").open_to(caller_of(request.scope).scopes) and not theirs.hide(hold)
+    return {"loan": loan, "hold": hold if seen else None}
 
 
 @loans.router.post(

@@ -71,6 +71,7 @@ class Kind(Apart):
     span: Mapped[datetime.timedelta | None] = mapped_column(Interval)
     raw: Mapped[bytes | None] = mapped_column(LargeBinary)
     token: Mapped[uuid.UUID | None] = mapped_column()
+    greeting: Mapped[str | None] = mapped_column(server_default="hello")
     document: Mapped[dict[str, Any] | None] = mapped_column()
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     note: Mapped[str] = mapped_column(server_default="none")
@@ -121,6 +122,7 @@ class KindWrite(Schema):
     document: dict[str, Any] | None = None
     tags: list[str] | None = None
     note: str = by_database()
+    greeting: str | None = by_database()
 
 
 class KindRead(KindWrite):

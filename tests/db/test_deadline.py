@@ -5,11 +5,12 @@ from time import monotonic
 
 import pytest
 
-from service.db.deadline import DEADLINE, Deadline, left, stand_firm, until
+from service.db.deadline import DEADLINE, Deadline, left, stand_down, stand_firm, until
 
 
 def test_without_a_deadline() -> None:
     stand_firm()
+    stand_down()
     assert until() is None
     assert left(7.0) == 7.0
 
@@ -25,11 +26,12 @@ async def test_what_is_left(ahead: float, most: float, found: float) -> None:
 
 
 async def test_standing_firm() -> None:
-    async def request() -> Deadline:
-        deadline = Deadline(1.0)
+    async def request() -> list[bool]:
+        deadline, found = Deadline(1.0), list[bool]()
         DEADLINE.set(deadline)
-        assert not deadline.firm
-        stand_firm()
-        return deadline
+        for act in (stand_firm, stand_down, stand_firm):
+            act()
+            found.append(deadline.firm)
+        return found
 
-    assert (await asyncio.create_task(request())).firm
+    assert await asyncio.create_task(request()) == [True, False, True]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Executable, Text, insert, literal, select, text, update
+from sqlalchemy import Sequence as Numbers
 from sqlalchemy.orm import aliased
 
 from service.db.bound import Bound
@@ -119,6 +120,7 @@ async def test_what_is_none_of_their_business(database: Bound, caches: Caches) -
         await unit.session.execute(text("SELECT * FROM books"))
         await unit.session.execute(select(Book).from_statement(text("SELECT * FROM books")))
         await unit.session.execute(select(Book).where(text("books.id > 0")))
+        await unit.session.scalar(Numbers("books_id_seq"))
         await unit.session.execute(update(Author).where(Author.id == author.id).values(name="New"))
         unit.session.add(Member(email="a@example.org", name="A"))
     assert caches.told == []

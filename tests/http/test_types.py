@@ -79,6 +79,45 @@ async def test_a_walk_passes_nan_and_infinity(kinds: AsyncClient, database: Any)
     assert len({row["id"] for row in rows}) == 6
 
 
+@pytest.mark.parametrize(
+    ("column", "least"), [("moment", "0001-01-01T00:00:00Z"), ("local", "0001-01-01T00:00:00"), ("day", "0001-01-01")]
+)
+async def test_a_walk_passes_the_ends_of_time(kinds: AsyncClient, database: Any, column: str, least: str) -> None:
+    from sqlalchemy import text
+
+    async with database.writing() as unit:
+        values = "('infinity'), ('2026-01-31'), ('-infinity'), ('infinity'), (NULL), ('-infinity')"
+        await unit.session.execute(text(f"INSERT INTO test_kinds ({column}) VALUES {values}"))
+    for sort in (column, f"-{column}"):
+        rows = await walked(kinds, KINDS, limit=1, sort=sort, **{f"{column}__gte": least})
+        assert len({row["id"] for row in rows}) == len(rows) == 5
+
+
+async def test_null_is_null_where_the_column_has_a_default(kinds: AsyncClient) -> None:
+    sent: list[dict[str, Any]] = [{"greeting": None}, {}, {"greeting": "hi"}, {"greeting": None}]
+    single = [(await kinds.post(KINDS, json=body)).json()["greeting"] for body in sent]
+    batch = (await kinds.post(f"{KINDS}:batch", json={"data": sent})).json()["data"]
+    assert single == [row["greeting"] for row in batch] == [None, "hello", "hi", None]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"exact": "12.5005"}, []),
+        ({"exact__lte": "12.5005"}, ["12.500"]),
+        ({"exact__gt": "12.5009"}, ["12.501"]),
+        ({"exact__gte": "12.5", "exact__lt": "99999999999"}, ["12.500", "12.501"]),
+    ],
+)
+async def test_what_is_asked_for_is_not_rounded(kinds: AsyncClient, asked: dict[str, str], found: list[str]) -> None:
+    """Not even to what the column could hold."""
+    await kinds.post(f"{KINDS}:batch", json={"data": [{"exact": "12.5"}, {"exact": "12.501"}]})
+    for more in ({}, {"count": "capped"}):
+        answer = await kinds.get(KINDS, params={**asked, "sort": "id" if "exact" in asked else "exact", **more})
+        assert answer.status_code == 200, answer.text
+        assert [row["exact"] for row in answer.json()["data"]] == found
+
+
 @pytest.mark.parametrize("document", [{}, {"a": [1, 10**40, 0.5, None, True, "é"]}, None])
 async def test_json_comes_back_as_it_was(kinds: AsyncClient, document: Any) -> None:
     created = await kinds.post(KINDS, json={"document": document, "clock": "00:00:00.01"})

@@ -77,6 +77,15 @@ def test_a_record_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert found[-1] == (1004, ["2", "x"])
 
 
+def test_stray_quotation_marks_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that leaves the reader inside quotes, whether it began there or not: each record runs as far as it may."""
+    monkeypatch.setattr(reading, "RECORD_BYTES", 1000)
+    monkeypatch.setattr(reading, "AGAIN_BYTES", 10_000)
+    with pytest.raises(SetupError, match=r"too many quotation marks that are not closed; one of them is in line 1\d\."):
+        read(tmp_path, b"a,b\n" + b'x","\n' * 1000)
+    assert len(read(tmp_path, b"a,b\n" + (b'1,"stray\n' + b"2,x\n" * 500) * 20)) == 20 * 501
+
+
 def test_blank_lines_before_the_header_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "RECORD_BYTES", 100)
     assert told(read(tmp_path, "\u00a0\n".encode() * 200 + b"a,b\n1,2\n")) == [(202, ["1", "2"])]

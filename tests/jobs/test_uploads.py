@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import NullPool, func, select, text
+from sqlalchemy import NullPool, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -113,6 +113,16 @@ async def test_too_many_rejects(committed: Database, settings: Settings) -> None
     assert (found.state, found.failures) == ("failed", 1)
     assert "has more than 7 records that can't be imported" in str(found.error)
     assert await books(committed) == 0
+
+
+async def test_an_import_that_is_gone_on_with_is_not_refused_any_more(committed: Database, settings: Settings) -> None:
+    """Another worker may have other settings: what is imported already stays."""
+    id_ = await asked(committed, numbered(2 * CHUNK) + b"x,,\n")
+    async with committed.writing() as unit:
+        reached = {"line": CHUNK + 1, "inserted": 0, "updated": 0, "unchanged": CHUNK, "late": []}
+        await unit.session.execute(update(JobRow).where(JobRow.id == id_).values(checkpoint=reached))
+    await worked_off(committed, settings.model_copy(update={"upload_rejected_most": 0}))
+    assert (await row(committed, id_)).state == "done"
 
 
 async def test_no_rejects_no_file(committed: Database, settings: Settings) -> None:

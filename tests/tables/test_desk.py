@@ -20,6 +20,7 @@ from tests.factories.copies import CopyFactory
 from tests.factories.holds import HoldFactory
 from tests.factories.loans import LoanFactory
 from tests.factories.members import MemberFactory
+from tests.fixtures.keys import bearer, granted
 from tests.fixtures.statements import Queries
 from tests.http.conftest import refused
 
@@ -160,6 +161,15 @@ async def test_return_puts_the_copy_on_the_shelf(client: AsyncClient, copy: Copy
     assert answer.json()["loan"]["returned_at"]
     assert await status(client, copy) == "available"
     assert await kinds(database, f"loans/{loan['id']}") == ["loan.returned", "loan.opened"]
+
+
+async def test_who_may_not_see_holds_is_not_told_of_them(client: AsyncClient, copy: Copy, database: Bound) -> None:
+    loan = (await borrow(client, await new_member(), book_id=copy.book_id)).json()
+    await place(client, await new_member(), copy.book_id)
+    returning = bearer(await granted(database, "loans:write"))
+    answer = await client.post(f"/v1/loans/{loan['id']}:return", headers=returning)
+    assert (answer.status_code, answer.json()["hold"]) == (200, None)
+    assert await status(client, copy) == "set_aside"
 
 
 async def test_return_sets_the_copy_aside_for_the_first_in_line(client: AsyncClient, copy: Copy, database: Bound) -> None:
