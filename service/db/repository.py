@@ -33,7 +33,6 @@ from service.errors import Internal, NotFound, Problem, TimedOut, TooManyMatches
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 Reading = Callable[[AsyncSession], Awaitable[Sequence[Any]]]
-AS_SENT = TOLD | {"render_nulls": True}  # else a None would become the column's default
 ANEW = {"populate_existing": True}  # within one unit of work, a row read before is still read again
 
 
@@ -224,7 +223,7 @@ class Repository(Generic[M]):
 
     @once_more
     async def batch(self, rows: Sequence[Mapping[str, Any]]) -> list[M]:
-        """Insert rows in one transaction, all or none.
+        """Insert rows in one transaction, all or none. None is NULL, whatever the column's default is.
 
         Raises:
             Problem: what the database refuses, with the first such row as `row`, counted from 0.
@@ -234,9 +233,9 @@ class Repository(Generic[M]):
         async with self.database.writing() as unit:
             try:
                 async with unit.session.begin_nested():
-                    statement = insert(self._model).returning(self._model, sort_by_parameter_order=True)
-                    made = list(await unit.session.scalars(statement, [dict(row) for row in rows], execution_options=AS_SENT))
-                unit.note("created", made)
+                    adding = insert(self._model).returning(self._model, sort_by_parameter_order=True)
+                    new = await unit.session.scalars(adding, [*map(dict, rows)], execution_options=TOLD | {"render_nulls": True})
+                unit.note("created", made := list(new))
             except DBAPIError as error:
                 found = problem(error)
                 if found is None or found.status >= Internal.status:

@@ -195,7 +195,7 @@ ROWS: list[dict[str, Any]] = [
     {"day": "0001-01-01", "clock": "00:00:00.01", "moment": "2026-01-31T13:00:00+01:00", "local": "9999-12-31T23:59:59.5"},
     {"mood": "calm sea", "word": "wild", "flag": True, "token": "00000000-0000-0000-0000-000000000007"},
 ]
-TEXTS = {"label", "code", "mood", "word", "day", "clock", "moment", "local", "raw", "token", "exact", "note"}
+TEXTS = {"label", "code", "mood", "word", "day", "clock", "moment", "local", "raw", "token", "exact", "note", "greeting"}
 
 
 def _read(name: str, cell: str) -> Any:
