@@ -93,7 +93,5 @@ class Dropping:
                 yield names.table(change.table)
                 continue
             for values in (change.old, change.new):
-                if values is not None:
-                    yield from kept.written(names, change.key, values)
-                    # a change may have given the row another key; where clients see keys, both are among the values
-                    yield names.row(kept.table, values.get(kept.primary, change.key))
+                if values is not None:  # a change may give the row another key; where clients see keys, both are among the values
+                    yield from kept.written(names, values.get(kept.primary, change.key), values)

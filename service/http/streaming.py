@@ -32,8 +32,8 @@ class Streaming(Response):
         rest: the others, made when the one before is sent. It takes as long as it takes: the request's deadline is met.
         headers: of the answer.
         media_type: likewise.
-        size: of all parts together, in bytes; None: nobody knows it before the end.
         seconds: for which the client may let the service wait in all, with a second more for each 16 KiB.
+        size: of all parts together, in bytes; None: nobody knows it before the end.
     """
 
     def __init__(

@@ -3,7 +3,8 @@
 import os
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import Signals
 from uuid import uuid4
@@ -58,6 +59,15 @@ def settings(database_url: str, **more: str) -> dict[str, str]:
     return {"DATABASE_URL": database_url, "SHELFMARK_SECRETS": SECRET, "SHELFMARK_PUBLIC_READ": "books", **more}
 
 
+@contextmanager
+def served(scratch: Path, database_url: str, **more: str) -> Iterator[tuple[Running, str]]:
+    """A service that is ready, and where it is."""
+    base = f"http://127.0.0.1:{(port := unused_port())}"
+    with running(scratch, SHELFMARK, "serve", **settings(database_url, SHELFMARK_PORT=str(port), **more)) as serving:
+        until(lambda: answers(f"{base}/readyz"), serving.said)
+        yield serving, base
+
+
 def test_two_processes(scratch: Path, database_url: str) -> None:
     """They answer, and end together within 10 s of a SIGTERM, even while a client stands still halfway through its request."""
     port = unused_port()
@@ -92,10 +102,7 @@ def test_one_process(scratch: Path) -> None:
 @pytest.mark.parametrize("number", [Signals.SIGTERM, Signals.SIGINT])
 def test_it_drains(number: Signals, scratch: Path, database_url: str) -> None:
     """After the signal `/readyz` says no, other requests are answered, each connection is closed; it ends with 0."""
-    base = f"http://127.0.0.1:{(port := unused_port())}"
-    given = settings(database_url, SHELFMARK_DRAIN_SECONDS="2", SHELFMARK_PORT=str(port))
-    with running(scratch, SHELFMARK, "serve", **given) as serving:
-        until(lambda: answers(f"{base}/readyz"), serving.said)
+    with served(scratch, database_url, SHELFMARK_DRAIN_SECONDS="2") as (serving, base):
         began = time.monotonic()
         serving.process.send_signal(number)
         until(lambda: httpx.get(f"{base}/readyz").status_code == 503)
@@ -111,10 +118,7 @@ def test_it_drains(number: Signals, scratch: Path, database_url: str) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_second_signal_ends_it_at_once(processes: str, scratch: Path, database_url: str) -> None:
     """Whatever is in flight, and however long it would have drained."""
-    base = f"http://127.0.0.1:{(port := unused_port())}"
-    given = settings(database_url, SHELFMARK_DRAIN_SECONDS="60", SHELFMARK_PORT=str(port), WEB_CONCURRENCY=processes)
-    with running(scratch, SHELFMARK, "serve", **given) as serving:
-        until(lambda: answers(f"{base}/readyz"), serving.said)
+    with served(scratch, database_url, SHELFMARK_DRAIN_SECONDS="60", WEB_CONCURRENCY=processes) as (serving, base):
         serving.process.send_signal(Signals.SIGTERM)
         until(lambda: httpx.get(f"{base}/readyz").status_code == 503)
         began = time.monotonic()
@@ -133,10 +137,7 @@ def told_again(serving: Running) -> bool:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_signal_that_is_handed_on_is_one_signal(processes: str, scratch: Path, database_url: str) -> None:
     """As by `timeout`, which tells its command and then the whole group: it drains."""
-    base = f"http://127.0.0.1:{(port := unused_port())}"
-    given = settings(database_url, SHELFMARK_DRAIN_SECONDS="1", SHELFMARK_PORT=str(port), WEB_CONCURRENCY=processes)
-    with running(scratch, SHELFMARK, "serve", **given) as serving:
-        until(lambda: answers(f"{base}/readyz"), serving.said)
+    with served(scratch, database_url, SHELFMARK_DRAIN_SECONDS="1", WEB_CONCURRENCY=processes) as (serving, _base):
         began = time.monotonic()
         serving.process.send_signal(Signals.SIGTERM)
         serving.process.send_signal(Signals.SIGINT)  # two of one kind may become one in the kernel
@@ -146,10 +147,7 @@ def test_a_signal_that_is_handed_on_is_one_signal(processes: str, scratch: Path,
 
 def test_a_signal_to_all_processes_is_one_signal(scratch: Path, database_url: str) -> None:
     """As from a terminal, or from systemd: what the first process hands on is no second signal."""
-    base = f"http://127.0.0.1:{(port := unused_port())}"
-    given = settings(database_url, SHELFMARK_PORT=str(port), WEB_CONCURRENCY="2")
-    with running(scratch, SHELFMARK, "serve", **given) as serving:
-        until(lambda: answers(f"{base}/readyz"), serving.said)
+    with served(scratch, database_url, WEB_CONCURRENCY="2") as (serving, _base):
         os.killpg(serving.process.pid, Signals.SIGINT)
         assert serving.ended(10) == 0
         assert "Traceback" not in serving.said()
@@ -157,10 +155,7 @@ def test_a_signal_to_all_processes_is_one_signal(scratch: Path, database_url: st
 
 def test_a_dead_process_is_replaced(scratch: Path, database_url: str) -> None:
     """The others answer meanwhile."""
-    base = f"http://127.0.0.1:{(port := unused_port())}"
-    given = settings(database_url, SHELFMARK_PORT=str(port), WEB_CONCURRENCY="2")
-    with running(scratch, SHELFMARK, "serve", **given) as serving:
-        until(lambda: answers(f"{base}/readyz"), serving.said)
+    with served(scratch, database_url, WEB_CONCURRENCY="2") as (serving, base):
         until(lambda: len(workers(serving.process.pid)) == 2)
         killed = min(workers(serving.process.pid))
         os.kill(killed, Signals.SIGKILL)
