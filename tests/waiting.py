@@ -7,6 +7,8 @@ from time import monotonic
 
 PATIENCE_SECONDS = 20.0
 PAUSE_SECONDS = 0.002
+LATE_SECONDS = 10.0
+"""How late a busy machine may be with what should be done at once, where the mistake would last far longer, or for ever."""
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> float:

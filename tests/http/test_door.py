@@ -118,7 +118,7 @@ async def test_a_slow_sender(narrow: AsyncClient, queries: Queries) -> None:
     began = monotonic()
     answer = await narrow.post("/v1/authors", content=parts(*[b" "] * 100, pause=0.05), headers=JSON)
     refused(answer, 408, "slow-body")
-    assert SECONDS * 0.9 < monotonic() - began < 2
+    assert SECONDS * 0.9 < monotonic() - began < 100 * 0.05
     assert answer.headers["connection"] == "close"
     assert not [sql for sql, _ in queries.sent if "authors" in sql]
 

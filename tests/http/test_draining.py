@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from service.http.draining import Draining, Traffic
+from tests.waiting import LATE_SECONDS
 
 
 async def test_it_says_no_and_goes_on(app: FastAPI, client: AsyncClient) -> None:
@@ -35,11 +36,11 @@ async def test_what_is_in_flight_is_counted_to_its_end() -> None:
     assert traffic.running == 3
     traffic.draining = True
     assert not await traffic.ended(0.05)
-    ended = asyncio.ensure_future(traffic.ended(10))
+    ended = asyncio.ensure_future(traffic.ended(10 * LATE_SECONDS))
     await asyncio.sleep(0)
     began = monotonic()
     ending.set()
     assert await ended
-    assert monotonic() - began < 1
+    assert monotonic() - began < LATE_SECONDS
     assert traffic.running == 0
     assert [type(result) for result in await asyncio.gather(*requests, return_exceptions=True)] == [ZeroDivisionError] * 3

@@ -16,7 +16,7 @@ from service.errors import Overloaded, TooManyRequests
 from service.http.callers import Caller
 from service.http.costs import SEARCH
 from service.http.limits import ASK, BUCKETS_MOST, Bucket, Buckets, Dear, Limit, Limits
-from service.http.slices import Slices
+from service.http.slices import GIVE_UP_SECONDS, Slices
 from service.settings import Settings
 from tests.factories.books import BookFactory
 from tests.fixtures.application import client_of
@@ -24,6 +24,7 @@ from tests.fixtures.servers import Servers
 from tests.fixtures.silence import silent_server
 from tests.fixtures.statements import Queries
 from tests.http.conftest import refused
+from tests.waiting import LATE_SECONDS
 
 SLOWLY = 0.001
 """Requests per second: none is earned while a test runs."""
@@ -205,10 +206,13 @@ async def test_a_redis_that_hangs_costs_a_request_little(settings: Settings) -> 
         began = monotonic()
         answers = await asyncio.gather(*(asked(limits, "a") for _ in range(100)))
         assert sum(answers) == 20
-        assert monotonic() - began < 0.5
-        began = monotonic()
-        assert not await asked(limits, "a")
-        assert monotonic() - began < 0.04
+        assert monotonic() - began < LATE_SECONDS
+        took = list[float]()
+        for _ in range(20):
+            began = monotonic()
+            assert not await asked(limits, "a")
+            took.append(monotonic() - began)
+        assert min(took) < GIVE_UP_SECONDS / 2
         await limits.aclose()
 
 
@@ -244,23 +248,25 @@ def limited(settings: Settings, database: Bound) -> Callable[..., AsyncClient]:
 
 async def test_an_answer_says_what_is_left(limited: Callable[..., AsyncClient]) -> None:
     book = await BookFactory.create()
-    async with limited(key_requests_per_second=2, key_requests_burst=10) as client:
+    async with limited(key_requests_per_second=0.02, key_requests_burst=10) as client:
         answers = [await client.get(f"/v1/books/{book.id}") for _ in range(2)]
-    assert [answer.headers["ratelimit-policy"] for answer in answers] == ['"key";q=10;w=5'] * 2
+    assert [answer.headers["ratelimit-policy"] for answer in answers] == ['"key";q=10;w=500'] * 2
     assert [answer.headers["ratelimit"].partition(";t=")[0] for answer in answers] == ['"key";r=9', '"key";r=8']
 
 
 async def test_a_request_too_many(limited: Callable[..., AsyncClient], queries: Queries) -> None:
-    async with limited(key_requests_per_second=0.5, key_requests_burst=4) as client:
+    async with limited(key_requests_per_second=0.05, key_requests_burst=4) as client:
         answers = [await client.get("/v1/books?limit=1") for _ in range(3)]
         sent = len(queries)
         refusal = await client.get("/v1/books?limit=1")
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     problem = refused(refusal, 429, "too-many-requests")
+    wait = refusal.headers["retry-after"]
+    assert 20 < int(wait) <= 40
     assert problem["detail"] == (
-        "In the long run this API key may make 0.5 requests a second, and at most 4 at once; a list counts as 2. Try again in 4 s."
+        "In the long run this API key may make 0.05 requests a second, and at most 4 at once; "
+        f"a list counts as 2. Try again in {wait} s."
     )
-    assert refusal.headers["retry-after"] == "4"
     assert refusal.headers["ratelimit"].startswith('"key";r=0;t=')
     assert len(queries) == sent
 
