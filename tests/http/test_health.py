@@ -98,7 +98,7 @@ async def test_a_database_away_is_told_at_once(settings: Settings) -> None:
 
 
 async def test_a_database_that_never_answers_is_told_within_a_second(settings: Settings) -> None:
-    patient = settings.model_copy(update={"connect_timeout_seconds": 30.0})
+    patient = settings.model_copy(update={"connect_timeout_seconds": 10.0})
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
