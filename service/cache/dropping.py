@@ -6,7 +6,7 @@ database, where the keepers of the epoch find it (`epoch.py`).
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from service.background import flushed
@@ -44,6 +44,10 @@ class Dropping:
         """The columns whose values decide what is forgotten; None: nothing is kept of the table."""
         kept = self._kept.get(table)
         return kept.columns if kept else None
+
+    def tables(self) -> Iterable[str]:
+        """The tables of which something is kept."""
+        return self._kept
 
     async def forget(self, changes: Sequence[Change], notes: Sequence[int]) -> None:
         """Forget what is no longer so. The notes are taken away later if Redis has heard; else others find them."""

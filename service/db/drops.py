@@ -6,7 +6,7 @@ killed, or couldn't reach the caches. Whoever finds one that is old tells them f
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -75,6 +75,9 @@ class Caches(Protocol):
 
     def columns(self, table: str) -> tuple[str, ...] | None:
         """The columns whose values, old and new, must be told of a change to a table; None: nobody keeps copies of it."""
+
+    def tables(self) -> Iterable[str]:
+        """The tables that somebody keeps copies of."""
 
     async def forget(self, changes: Sequence[Change], notes: Sequence[int]) -> None:
         """Forget what is no longer so, and have the notes taken away once that is done. It raises nothing."""

@@ -1,17 +1,19 @@
-"""What a unit of work writes, noticed for the caches: each statement of its session, and each object that it flushes.
+"""What a unit of work writes, noticed for the caches: each statement that its connection sends, whoever sends it.
 
-A repository's own methods tell which rows they changed, and what these were before. What anybody else sends through the session is
-noticed too, but not looked into: then all that is kept of its table is forgotten. What goes past the session, and what functions
-and triggers of the database write, must be told by hand: `unit.noticed.table("books")`.
+A repository's own methods tell which rows they changed, and what these were before. What anybody else sends, by the session, its
+objects, or the connection under it, is noticed too, but not looked into: then all that is kept of its table is forgotten. What goes
+past SQLAlchemy, and what is written under another name, by functions, triggers, views and partitions of the database, must be told
+by hand: `unit.noticed.table("books")`.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, TextClause, TextualSelect, UpdateBase, event, inspect
+from sqlalchemy import ColumnElement, Connection, SelectBase, Table, TextClause, TextualSelect, UpdateBase, event, inspect
+from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
+from sqlalchemy.orm import FromStatement
 from sqlalchemy.sql.visitors import iterate
 
 from service.db.drops import Caches, Change, after, before, note, number
@@ -21,7 +23,12 @@ from service.db.surface import Surface
 TOLD = {"shelfmark_told": True}
 """Options of a statement whose changes are told by whoever sends it."""
 READS = re.compile(r"\s*(select|show|set|savepoint|release|rollback|lock)\b", re.IGNORECASE)
+EMPTIES = re.compile(r"\s*truncate\b.*\bcascade\b", re.IGNORECASE | re.DOTALL)
+"""What empties tables that it doesn't name."""
 WORD = re.compile(r"\w+")
+SENT = "before_cursor_execute"
+PARTS = (UpdateBase, SelectBase, FromStatement)
+"""Statements that are made of parts which tell what they write."""
 
 
 class Noticed:
@@ -37,8 +44,7 @@ class Noticed:
         self._changes: list[Change] = []
         self._notes: dict[str, int] = {}
         if caches:
-            event.listen(session.sync_session, "do_orm_execute", self._executed)
-            event.listen(session.sync_session, "after_flush", self._flushed)
+            event.listen(self._connection, SENT, self._sent)
 
     def before(self, of: Surface, same: ColumnElement[bool]) -> tuple[list[Any], list[Any]]:
         """What an UPDATE must return, and ask for besides, to tell what a row was: see `drops.before`.
@@ -82,6 +88,11 @@ class Noticed:
         self._notes = {table: number() for table in dict.fromkeys(change.table for change in self._changes)}
         await note(self._session, self._notes)
 
+    def end(self) -> None:
+        """Notice nothing more: the connection may go on with another unit's work."""
+        if self._caches:
+            event.remove(self._connection, SENT, self._sent)
+
     async def forget(self) -> None:
         """Have it forgotten: the transaction stands."""
         if self._caches and self._changes:
@@ -95,14 +106,21 @@ class Noticed:
         if self._caches and self._caches.columns(change.table) is not None:
             self._changes.append(change)
 
-    def _executed(self, state: ORMExecuteState) -> None:
-        if not TOLD.items() <= state.execution_options.items():
-            for name in dict.fromkeys(_written(state.statement)):
-                self.table(name)
+    @property
+    def _connection(self) -> Any:
+        """Which all that the unit sends goes through."""
+        return self._session.sync_session.get_bind()
 
-    def _flushed(self, session: Session, _: Any) -> None:
-        for one in (*session.new, *session.dirty, *session.deleted):
-            self.table(one.__tablename__)
+    def _sent(self, _: Connection, _cursor: Any, sql: str, _values: Any, context: ExecutionContext, _many: bool) -> None:
+        if TOLD.items() <= context.execution_options.items():
+            return
+        for name in dict.fromkeys(self._written(sql, context.compiled and context.invoked_statement)):
+            self.table(name)
+
+    def _written(self, sql: str, statement: Any) -> Iterator[str]:
+        if EMPTIES.match(sql) and self._caches:
+            yield from self._caches.tables()
+        yield from _parts_written(statement) if isinstance(statement, PARTS) else _words(sql)
 
 
 def key_of(row: Model) -> Any:
@@ -110,16 +128,17 @@ def key_of(row: Model) -> Any:
     return inspect(row).mapper.primary_key_from_instance(row)[0]
 
 
-def _written(statement: Any) -> Iterator[str]:
-    """The names of the tables that a statement writes, in whichever part of it.
-
-    Where it is text, that is each word that may be one: as it stands, and in the small letters that PostgreSQL makes of it.
-    """
-    parts = list(iterate(statement)) if hasattr(statement, "get_children") else []  # a Sequence, executed, has none
-    for part in parts:
+def _parts_written(statement: Any) -> Iterator[str]:
+    """The names of the tables that a statement writes, in whichever part of it."""
+    for part in iterate(statement):
         if isinstance(part, UpdateBase):
             yield from (found.name for found in iterate(part.table) if isinstance(found, Table))
-    texts = [statement, *(part.element for part in parts if isinstance(part, FromStatement | TextualSelect))]
-    for said in texts:  # any other text is a piece of a statement, and PostgreSQL takes none there that writes
-        if isinstance(said, TextClause) and not READS.match(said.text):
-            yield from (name for word in WORD.findall(said.text) for name in (word, word.lower()))
+        said = part.element if isinstance(part, FromStatement | TextualSelect) else None
+        if isinstance(said, TextClause):  # any other text is a piece of a statement, and PostgreSQL takes none there that writes
+            yield from _words(said.text)
+
+
+def _words(sql: str) -> Iterator[str]:
+    """Each word of a text that may be a table which it writes: as it stands, and in the small letters that PostgreSQL reads."""
+    if not READS.match(sql):
+        yield from (name for word in WORD.findall(sql) for name in (word, word.lower()))

@@ -252,7 +252,7 @@ class Database:
                     yield unit
                     await unit.commit(self.before_commit, self._attempt.get())
                 finally:
-                    unit.open = False
+                    unit.end()
                     self._unit.reset(token)
                     CURRENT.reset(known)
             await unit.tell(self.after_commit)

@@ -103,6 +103,11 @@ class Unit:
                 attempt.committing = False
             raise
 
+    def end(self) -> None:
+        """Take nothing more: it stands, or was rolled back."""
+        self.open = False
+        self.noticed.end()
+
     async def tell(self, hooks: list[Hook]) -> None:
         """Have caches forget what it changed, and run this unit's hooks, and those given, once it stands."""
         await self.noticed.forget()

@@ -1,14 +1,31 @@
 """What a unit of work writes is told to caches once it is committed, whoever sent it."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
-from sqlalchemy import Executable, Text, insert, literal, select, text, update
+from sqlalchemy import (
+    DDL,
+    Column,
+    Executable,
+    ForeignKey,
+    Identity,
+    MetaData,
+    Table,
+    Text,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import Sequence as Numbers
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Mapped, Session, aliased, class_mapper, mapped_column, relationship
 
 from service.db.bound import Bound
 from service.db.drops import Change, drops
+from service.db.model import Model
+from service.db.unit import Unit
 from service.tables.authors import Author
 from service.tables.books import Book, Books
 from service.tables.members import Member
@@ -18,16 +35,55 @@ from tests.factories.books import BookFactory
 ALL = [Change("books")]
 
 
+class Apart(Model):
+    """Tables of this file alone."""
+
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class Tag(Apart):
+    """What hangs on shelves."""
+
+    __tablename__ = "tags"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+
+
+class Thing(Apart):
+    """What stands on one shelf, or is no more."""
+
+    __tablename__ = "things"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    shelf_id: Mapped[int] = mapped_column(ForeignKey("shelves.id"))
+
+
+TAGGINGS = Table("taggings", Apart.metadata, Column("shelf_id", ForeignKey("shelves.id")), Column("tag_id", ForeignKey("tags.id")))
+
+
+class Shelf(Apart):
+    """What has both."""
+
+    __tablename__ = "shelves"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    things: Mapped[list[Thing]] = relationship(cascade="all, delete-orphan")
+    tags: Mapped[list[Tag]] = relationship(secondary=TAGGINGS)
+
+
 class Caches:
     """Keeps copies of books, and writes down what it is told."""
 
     def __init__(self) -> None:
+        self.kept: dict[str, tuple[str, ...]] = {"books": ("author_id",)}
         self.told: list[Change] = []
         self.notes: list[int] = []
 
     def columns(self, table: str) -> tuple[str, ...] | None:
         """It is told the author of a book."""
-        return ("author_id",) if table == "books" else None
+        return self.kept.get(table)
+
+    def tables(self) -> Iterable[str]:
+        """Of books, if nothing else is said."""
+        return self.kept
 
     async def forget(self, changes: Sequence[Change], notes: Sequence[int]) -> None:
         """Write it down."""
@@ -82,6 +138,59 @@ async def test_statements_of_ones_own(database: Bound, caches: Caches) -> None:
     ]
     for statement in statements:
         await _is_told_of_books(database, caches, statement)
+
+
+async def test_what_is_sent_past_the_session(database: Bound, caches: Caches) -> None:
+    """By the connection under it, as the events of mappers do, or in bulk."""
+    book = await BookFactory.create()
+
+    def in_bulk(session: Session) -> None:
+        session.bulk_update_mappings(class_mapper(Book), [{"id": book.id, "title": "New"}])
+
+    async def by_the_connection(unit: Unit, statement: Executable) -> None:
+        await (await unit.session.connection()).execute(statement)
+
+    sql = "UPDATE books SET title = 'Newest'"
+    ways: list[Callable[[Unit], Awaitable[object]]] = [
+        lambda unit: unit.session.run_sync(in_bulk),
+        lambda unit: by_the_connection(unit, update(Book).values(title="Newer")),
+        lambda unit: by_the_connection(unit, DDL("TRUNCATE Books CASCADE")),
+        lambda unit: by_the_connection(unit, text("TRUNCATE authors CASCADE")),
+        lambda unit: _sent(unit, sql),
+    ]
+    for way in ways:
+        caches.told.clear()
+        async with database.writing() as unit:
+            await way(unit)
+        assert set(map(repr, caches.told)) == set(map(repr, ALL)), inspect.getsource(way)
+
+
+async def _sent(unit: Unit, sql: str) -> None:
+    await (await unit.session.connection()).exec_driver_sql(sql)
+
+
+async def test_what_relationships_write(database: Bound, caches: Caches) -> None:
+    """Rows that a flush deletes or links, though they are nobody's objects."""
+    caches.kept |= {"things": (), "taggings": ()}
+    async with database.writing() as unit:
+        await (await unit.session.connection()).run_sync(Apart.metadata.create_all)
+        unit.session.add(Shelf(things=[Thing()], tags=[]))
+        unit.session.add(Tag())
+    for change, told in ((_cleared, "things"), (_tagged, "taggings")):
+        caches.told.clear()
+        async with database.writing() as unit:
+            await unit.session.run_sync(change)
+        assert set(map(repr, caches.told)) == {repr(Change(told))}
+
+
+def _cleared(session: Session) -> None:
+    shelf = session.scalars(select(Shelf)).one()
+    shelf.things.clear()
+
+
+def _tagged(session: Session) -> None:
+    shelf = session.scalars(select(Shelf)).one()
+    shelf.tags.append(session.scalars(select(Tag)).one())
 
 
 async def test_parts_of_statements(database: Bound, caches: Caches) -> None:
