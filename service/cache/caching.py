@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from hashlib import blake2b
 from typing import Any, Self
 
 from service.cache.dropping import Dropping
@@ -16,6 +17,7 @@ from service.db import Database
 from service.settings import Settings
 
 Read = tuple[Held, str]
+PERSON, MAKER_BYTES = b"shelfmark cache", 8
 
 
 class Cache:
@@ -25,6 +27,7 @@ class Cache:
         url: of the Redis.
         kept: what is kept of each table.
         give_up_seconds: how long Redis may take to answer.
+        maker: what answers depend on besides the rows: who signs their cursors and ETags. Those of others are left to them.
 
     Attributes:
         tables: what is kept of each table.
@@ -33,8 +36,8 @@ class Cache:
         epoch: under which all of it is valid.
     """
 
-    def __init__(self, url: str, kept: Mapping[str, Kept], give_up_seconds: float) -> None:
-        self.pipe = Pipe(url, give_up_seconds)
+    def __init__(self, url: str, kept: Mapping[str, Kept], give_up_seconds: float, maker: bytes = b"") -> None:
+        self.pipe, self._maker = Pipe(url, give_up_seconds), maker
         self.tables = kept
         self.store, self.dropping = Store(self.pipe), Dropping(self.pipe, kept)
         self.epoch = Epoch(self.pipe, self.dropping, kept)
@@ -42,7 +45,11 @@ class Cache:
     @classmethod
     def of(cls, settings: Settings, url: str | None, kept: Mapping[str, Kept]) -> Self | None:
         """The configured one; None where it is turned off, there is no Redis, or no table wants to be kept."""
-        return cls(url, kept, settings.cache_timeout_ms / 1000) if settings.cache and url and kept else None
+        if not (settings.cache and url and kept):
+            return None
+        secret = settings.signing()[0] if settings.secrets else b""  # a worker keeps nothing, and may have none
+        maker = blake2b(secret, person=PERSON, digest_size=MAKER_BYTES).digest()
+        return cls(url, kept, settings.cache_timeout_ms / 1000, maker)
 
     @asynccontextmanager
     async def running(self, database: Database) -> AsyncIterator[None]:
@@ -69,7 +76,7 @@ class Cache:
         if names is None:
             return await load(), PASS
         marks = (names.epoch, names.table(kept.table), names.row(kept.table, key))
-        return await self.store.read(Place(names.entry(of, (key,)), marks, kept.seconds), load)
+        return await self.store.read(Place(names.entry(self._maker + of, (key,)), marks, kept.seconds), load)
 
     async def page(self, kept: Kept, of: bytes, asked: tuple[Question, Choice], arguments: Sequence[Any], load: Load) -> Read:
         """A page of a list, as `row`.
@@ -88,4 +95,4 @@ class Cache:
         if names is None:
             return await load(), PASS
         marks = (names.epoch, *kept.tags(names, *asked))
-        return await self.store.read(Place(names.entry(of, arguments), marks, kept.seconds), load)
+        return await self.store.read(Place(names.entry(self._maker + of, arguments), marks, kept.seconds), load)

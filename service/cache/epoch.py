@@ -69,8 +69,11 @@ end
 return {found, now}
 """)
 IDENTITY = text(
-    "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid FROM pg_database WHERE datname = current_database()"
+    "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid || '/' "
+    "|| coalesce(CAST(CAST(to_regclass('shelfmark_drops') AS oid) AS text), '') "
+    "FROM pg_database WHERE datname = current_database()"
 )
+"""Who shares the notes shares the names: a schema of one database that has tables of its own has notes of its own, too."""
 log = structlog.get_logger(__name__)
 
 
@@ -95,6 +98,7 @@ class Epoch:
         self._prune_seconds = max((one.seconds for one in kept.values()), default=0.0) + PRUNED_AFTER_SECONDS
         self._seen: tuple[bytes, int] | None = None
         self._able = True
+        self._database = ""
         self.names: Names | None = None
         self.overdue = 0
         self.life_seconds = LIFE_SECONDS
@@ -127,11 +131,17 @@ class Epoch:
     async def _named(self, database: Database) -> Names:
         """The names of the database's keys. While they can't be had, nobody else takes notes away."""
         try:
-            self.names = self._dropping.names = Names(await identity(database))
+            self._database = await identity(database)
         except Exception:
             await self._prune(database)
             raise
-        return self.names
+        self.names = self._dropping.names = names = Names(self._database)
+        return names
+
+    def _forget_names(self) -> None:
+        """Believe nothing until the next beat: the URL leads to another database now, as one that was restored."""
+        self.names = self._dropping.names = self._seen = None
+        log.warning("nothing that is kept may be believed: the database is another one now")
 
     async def _renew(self, names: Names, seen: tuple[bytes, int] | None) -> None:
         was, looked = seen or (b"", 0)
@@ -145,6 +155,10 @@ class Epoch:
         late = drops.c.noted_at < func.clock_timestamp() - text(f"interval '{OVERDUE_SECONDS} seconds'")
         async with database.aside() as session:
             found = (await session.execute(select(drops.c.id, drops.c.of).where(late).limit(NOTES_AT_ONCE))).all()
+            which = str(await session.scalar(IDENTITY))
+        if which != self._database:
+            self._forget_names()
+            return False
         if not found:
             return True
         self.overdue += len(found)

@@ -25,7 +25,7 @@ PLAIN = {BigInteger, Boolean, Date, Integer, SmallInteger, String, Text, Uuid}
 """Types whose values are equal in Python exactly if they are in PostgreSQL, and look the same wherever they come from."""
 EXACT = {None, "C", "POSIX", "default"}
 """Collations under which texts are equal only if their bytes are."""
-ACTS = {"CASCADE", "SET NULL", "SET DEFAULT"}
+ACTS = ("CASCADE", "SET NULL", "SET DEFAULT")
 """What foreign keys may do to the rows that refer to others."""
 NAME_BYTES = 12
 Scope = tuple[str, ...]
@@ -102,7 +102,7 @@ class Kept:
         Raises:
             SetupError: one row can be meant by keys that look different, or the database changes rows by itself.
         """
-        acting = [key.parent for key in of.model.__table__.foreign_keys if {key.ondelete, key.onupdate} & ACTS]
+        acting = [key.parent for key in of.model.__table__.foreign_keys if _acts(key.ondelete) or _acts(key.onupdate)]
         if acting:
             raise SetupError(
                 f"{of.contract.table} can't be cached: PostgreSQL changes its rows by itself, by the key of {acting[0]}, and "
@@ -151,5 +151,11 @@ def _scope(of: Surface, path: Path) -> Scope:
     return tuple(names) if all(map(_is_plain, map(of.type_of, names), names)) else ()
 
 
+def _acts(said: str | None) -> bool:
+    """Whether a foreign key changes rows by itself, in whichever way that was written: `set null (author_id)`."""
+    return " ".join((said or "").upper().split()).startswith(ACTS)
+
+
 def _is_plain(kind: Any, name: str) -> bool:
-    return type(kind) in PLAIN and "__" not in name and getattr(kind, "collation", None) in EXACT
+    exact = getattr(kind, "collation", None) in EXACT and getattr(kind, "as_uuid", True)
+    return type(kind) in PLAIN and "__" not in name and exact

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from service import schema, settings
 from service.cli.stages import Told, watching
+from service.db import drops
 from service.db.filling import count_on, set_aside
 from service.errors import SetupError, ShelfmarkError
 from service.local.urls import database_url
@@ -110,6 +111,7 @@ async def _filled(connection: AsyncConnection, rows: int, until: datetime.date, 
         made[table] = await _executed(connection, table, list(sample(rows, until)), told)
     await count_on(connection, list(made))
     await _executed(connection, INDEXES, rebuilding, told)
+    await drops.note(connection, {table: drops.number() for table in made})  # a service may have kept that there is nothing
     return made
 
 

@@ -62,6 +62,11 @@ def row(columns: Mapping[str, Expression], nullable: Collection[str]) -> Rendere
     return func.concat(*parts, constant("}"), type_=Text()) if parts else None
 
 
+def is_respelt(kind: Any) -> bool:
+    """Whether equal values of a type may be other bytes here than in Python."""
+    return isinstance(kind, types.JSON | types.Float)
+
+
 def cell(expression: Expression) -> Rendered | None:
     """What writes a value as text, as a CSV file has it: a string of JSON without its quotation marks, all else as in JSON.
 

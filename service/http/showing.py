@@ -10,6 +10,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipDirection
 
 from service.db import Model
+from service.db.rendering import is_respelt
 from service.db.wire import clock
 from service.errors import SetupError
 from service.http.confining import Rows
@@ -39,6 +40,8 @@ class Showing:
     plain: bool
     members: tuple[str, ...]
     relations: Mapping[str, Relation]
+    respelt: frozenset[str] = frozenset()
+    """Members that PostgreSQL writes in other bytes than Python."""
 
     @classmethod
     def of(cls, model: type[Model], shape: type[Schema], include: Mapping[str, type[Schema]]) -> "Showing":
@@ -51,7 +54,8 @@ class Showing:
         key = inspect(model).primary_key[0].key
         members = tuple(sorted(shape.model_fields, key=lambda name: name != key))  # what a row is called by comes first
         plain = is_plain(shape) and set(members).issubset(mapper.column_attrs.keys())
-        return cls(shape, plain, members, {name: _relation(mapper, name, shape) for name, shape in include.items()})
+        relations = {name: _relation(mapper, name, shape) for name, shape in include.items()}
+        return cls(shape, plain, members, relations, frozenset(name for name in members if plain and _is_respelt(mapper, name)))
 
     def columns(self, fields: Sequence[str] | None, include: Sequence[str]) -> list[str] | None:
         """The columns that must be loaded to show these members; None for all of them."""
@@ -78,6 +82,10 @@ class Showing:
             seen = other is not None and not rows.hide(other)
             shown[name] = _shown(shape, plain=False, row=other, fields=tuple(shape.model_fields)) if seen else None
         return shown
+
+
+def _is_respelt(mapper: Mapper[Any], name: str) -> bool:
+    return is_respelt(mapper.column_attrs[name].columns[0].type)
 
 
 def _shown(shape: type[Schema], plain: bool, row: Any, fields: Sequence[str]) -> dict[str, Any]:

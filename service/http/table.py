@@ -226,13 +226,13 @@ class Table:
         if choice is None:
             raise SetupError(f"{self.of.contract.table} has a primary key that clients can't see.")
         seen, related = self.seen(request), self.confining.related(caller_of(request.scope), include)
-        columns, relations = self.showing.columns(fields, include), self.showing.attributes(include)
-        columns = columns and [*columns, *seen.values, *VERSION]
-        rows = await self.rows(request).ask(question, choice, 1, columns=columns, include=relations)
+        columns = (shown := self.showing.columns(fields, include)) and [*shown, *seen.values, *VERSION]
+        rows = await self.rows(request).ask(question, choice, 1, columns=columns, include=self.showing.attributes(include))
         if not rows or seen.hide(rows[0]):
             raise missing(self.of.contract.name, key)
         body = render(self.showing.row(rows[0], fields, related))
-        view = of_content(body) if include else self._view(rows[0], fields)
+        respelt = not self.showing.respelt.isdisjoint(fields or self.showing.members)
+        view = of_content(body) if include or respelt else self._view(rows[0], fields)
         return told(request, Answer(body, etag=service_of(request).etags.row(version_of(rows[0]), view)))
 
     def etag(self, service: Service, row: Model) -> str:

@@ -1,5 +1,7 @@
 """Answers through the cache: what is kept, and that it is the same as what isn't."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
@@ -10,6 +12,8 @@ from service.db import Database
 from service.settings import Settings, load
 from tests.cache.asking import created, how, keep
 from tests.fixtures.application import client_of
+from tests.fixtures.databases import settings_of
+from tests.fixtures.keys import SECRET
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 
@@ -41,6 +45,33 @@ async def test_a_page_is_kept_with_its_cursor_and_its_link(client: AsyncClient) 
         seen += [row["published_year"] for row in kept.json()["data"]]
         path = kept.links["next"]["url"] if "next" in kept.links else ""
     assert seen == [1964, 1963, 1962, 1961, 1960]
+
+
+async def test_what_another_secret_has_signed_is_left_to_those_who_have_it(settings: Settings, own_database: str) -> None:
+    """While secrets are changed, process after process: one that has the new one signs by it, which others may not know."""
+    cached = {"redis_url": settings.redis_url, "cache": True, "cache_timeout_ms": 1000, "public_read": ("authors", "books")}
+    async with AsyncExitStack() as stack:
+        client = await _calling(stack, settings_of(own_database, **cached))
+        others = await _calling(stack, settings_of(own_database, **cached, secrets=f"{'n' * 64},{SECRET}"))
+        author = await created(client, "/v1/authors", name="Ursula")
+        for year in range(1960, 1965):
+            await created(client, "/v1/books", title=f"{year}", author_id=author, published_year=year)
+        page, row = f"/v1/books?author_id={author}&limit=2", f"/v1/authors/{author}"
+        others.headers.pop("authorization")  # its key would be signed anew
+        await keep(others, page, row)
+        found = await client.get(page)
+        assert (await client.get(found.links["next"]["url"])).status_code == 200
+        etag = (await client.get(row)).headers["etag"]
+        assert (await client.patch(row, json={"name": "U"}, headers={"if-match": etag})).status_code == 204
+        assert (await others.get(row)).json()["name"] == "U"
+
+
+async def _calling(stack: AsyncExitStack, settings: Settings) -> AsyncClient:
+    database = Database.connect(str(settings.database_url and settings.database_url.get_secret_value()), settings)
+    stack.push_async_callback(database.close)
+    app = create_app(settings, database)
+    await stack.enter_async_context(app.router.lifespan_context(app))
+    return await stack.enter_async_context(client_of(app))
 
 
 async def test_pages_after_the_same_row_lead_on_in_their_own_questions(client: AsyncClient) -> None:

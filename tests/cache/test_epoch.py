@@ -3,10 +3,12 @@
 import pytest
 from httpx import AsyncClient
 from redis.asyncio import Redis
-from sqlalchemy import func, insert, select, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import NullPool, func, insert, make_url, select, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.ext.asyncio import create_async_engine
 from structlog.testing import capture_logs
 
+from service.app import create_app
 from service.cache import epoch
 from service.cache.caching import Cache
 from service.cache.dropping import Dropping
@@ -18,8 +20,13 @@ from service.db.drops import drops
 from service.errors import Unavailable
 from service.settings import Settings
 from tests.cache.asking import created, how, keep
+from tests.fixtures.application import client_of
+from tests.fixtures.databases import administering, new_database, settings_of, template
+from tests.fixtures.keys import let_in
+from tests.fixtures.servers import Servers
 from tests.waiting import until
 
+ENDED = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
 LONG_AGO = text("clock_timestamp() - interval '2 hours'")
 
 
@@ -27,7 +34,7 @@ class Silent:
     """Tells Redis nothing."""
 
     def __init__(self, cache: Cache) -> None:
-        self.columns = cache.dropping.columns
+        self.columns, self.tables = cache.dropping.columns, cache.dropping.tables
 
     async def forget(self, *_: object) -> None:
         """Be killed before."""
@@ -168,6 +175,58 @@ async def test_a_database_has_one_name(committed: Database, empty_database: str,
     assert await identity(committed) == await identity(committed)
     assert await identity(committed) != await identity(other)
     await other.close()
+
+
+async def test_schemas_of_one_database_have_names_of_their_own(committed: Database, own_database: str, settings: Settings) -> None:
+    """Each has notes of its own; whoever shares the notes shares the names, by whatever path they are found."""
+    found = dict[str, str]()
+    for path in ("public", "other", "other, public", "elsewhere, public"):
+        engine = create_async_engine(own_database, connect_args={"server_settings": {"search_path": path}}, poolclass=NullPool)
+        async with engine.begin() as connection:
+            await connection.execute(text("CREATE SCHEMA IF NOT EXISTS other"))
+            await connection.execute(text("CREATE TABLE IF NOT EXISTS other.shelfmark_drops ()"))
+            found[path] = str(await connection.scalar(epoch.IDENTITY))
+        await engine.dispose()
+    assert found["public"] == found["elsewhere, public"] != found["other"] == found["other, public"]
+
+
+async def test_a_database_that_another_one_takes_the_place_of(servers: Servers, settings: Settings) -> None:
+    """A process that goes on, as behind a pooler that is led elsewhere, has its names from the one that is there now."""
+    made = await template(servers)
+    async with new_database(servers, made) as was, new_database(servers, made) as restored:
+        cached = {"redis_url": settings.redis_url, "cache": True, "cache_timeout_ms": 1000}
+        database = Database.connect(was, settings_of(was, **cached))
+        app = create_app(settings_of(was, **cached), database)
+        await let_in(was)
+        await let_in(restored)
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            author = await created(client, "/v1/authors", name="Only in the old one")
+            await keep(client, f"/v1/authors/{author}")
+            before = app.state.service.cache.epoch.names
+            await _swapped(servers, was, restored)
+            await until(lambda: app.state.service.cache.epoch.names not in {None, before})
+            assert app.state.service.cache.epoch.names.prefix != before.prefix
+            assert app.state.service.cache.dropping.names is app.state.service.cache.epoch.names
+            await keep(client, "/v1/authors")
+            assert (await client.get(f"/v1/authors/{author}")).status_code == 404
+        await database.close()
+
+
+async def _swapped(servers: Servers, *urls: str) -> None:
+    """Give one database the other's name."""
+    one, other = (str(make_url(url).database) for url in urls)
+    async with administering(servers) as admin:
+        for name, new in ((one, f"{one}_was"), (other, one), (f"{one}_was", other)):
+
+            async def renamed(name: str = name, new: str = new) -> bool:
+                await admin.execute(ENDED, {"name": name})
+                try:
+                    await admin.execute(text(f"ALTER DATABASE {name} RENAME TO {new}"))
+                except DBAPIError:  # somebody came between
+                    return False
+                return True
+
+            await until(renamed)
 
 
 def test_a_layout_is_of_scopes_alone() -> None:

@@ -78,6 +78,7 @@ def test_what_it_says_is_there(url: str) -> None:
     assert made["books"] == BOOKS
     assert all(made.values())
     assert asked(url, DEFINITIONS) == before
+    assert set(asked(url, 'SELECT "of" FROM shelfmark_drops')[0]) == set(made)  # what services keep is forgotten
     assert asked(url, "INSERT INTO authors (name) VALUES ('Nobody') RETURNING id") == [[made["authors"] + 1]]
 
 
@@ -166,6 +167,7 @@ def test_killed(url: str, scratch: Path) -> None:
     assert made["books"] == BOOKS
     assert counts(url) == made
     assert asked(url, DEFINITIONS) == before
+    assert set(asked(url, 'SELECT "of" FROM shelfmark_drops')[0]) == set(made)  # what services keep is forgotten
 
 
 def test_as_a_command(url: str, scratch: Path) -> None:

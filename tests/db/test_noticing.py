@@ -154,7 +154,7 @@ async def test_what_is_sent_past_the_session(database: Bound, caches: Caches) ->
     ways: list[Callable[[Unit], Awaitable[object]]] = [
         lambda unit: unit.session.run_sync(in_bulk),
         lambda unit: by_the_connection(unit, update(Book).values(title="Newer")),
-        lambda unit: by_the_connection(unit, DDL("TRUNCATE Books CASCADE")),
+        lambda unit: by_the_connection(unit, DDL("TRUNCATE Books CASCADE")),  # type: ignore[no-untyped-call]
         lambda unit: by_the_connection(unit, text("TRUNCATE authors CASCADE")),
         lambda unit: _sent(unit, sql),
     ]
