@@ -11,14 +11,16 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from service import migrations
+from service import local, migrations
 from service.cli.doctor import RELIED_UPON, advice, run
 from service.db import budget
+from service.local import redis
 from service.local.postgres import NAME
 from service.settings import load
 from tests.docs.pages import ROOT
 from tests.fixtures.processes import SECRET, unused_port
 from tests.fixtures.servers import Servers
+from tests.local.looking import kill, places_of
 from tests.migrations.projects import fetch
 
 
@@ -133,6 +135,16 @@ def test_redis_is_away(ask: Doctor) -> None:
     assert code == 1
     assert found.startswith("Redis can't be reached")
     assert "hunter2" not in found
+
+
+def test_redis_of_up_has_died(ask: Doctor, scratch: Path) -> None:
+    """It isn't taken for one that isn't set; the database of `up` is well."""
+    directory = scratch / ".shelfmark"
+    migrations.upgrade(local.start(directory, durable=False).database_url)
+    kill(places_of(directory), redis)
+    code, (found,) = ask(DATABASE_URL="", REDIS_URL="", SHELFMARK_DIRECTORY=str(directory))
+    assert code == 1
+    assert found.startswith("Redis can't be reached")
 
 
 def test_more_connections_than_there_are(ask: Doctor) -> None:
