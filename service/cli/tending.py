@@ -36,14 +36,15 @@ def tended(directory: Path, console: Console) -> Iterator[None]:
 
 
 def _tend(directory: Path, console: Console, ending: Event) -> None:
+    died: list[str] = []
+
     def tell(name: str) -> None:
-        nonlocal died
-        died = True
+        died.append(name)
         console.print(f"{name} has died, and is begun anew. Its log is in {directory}/.")
 
     pause, last = LOOK_SECONDS, monotonic()
     while not ending.wait(pause):
-        died = False
+        died.clear()
         try:
             revive(directory, tell)
         except SetupError as error:
