@@ -164,9 +164,11 @@ class Pipe:
             self._connecting = None
 
     def _lost(self, line: "_Line", error: Exception | None) -> None:
-        """Call again at once; only if that fails, Redis is left alone."""
+        """Call again at once; only if that fails, Redis is left alone. Whoever hung up by closing has lost nothing."""
         if self._line is line:
             self._line = None
+            if self.closed:
+                return
             self.given_up += 1
             log.info("the connection to Redis was lost", cause=repr(error) if error else "it hung up")
             self._hopeful = True

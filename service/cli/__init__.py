@@ -202,7 +202,7 @@ def cache_drop(table: Annotated[str, typer.Argument(help="The table, for example
 def keys_create(
     name: Annotated[str, typer.Argument(help="Who holds the key, or what for.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="What it may do: books:read, books:write, *:read, admin. May be given again.")
+        list[str] | None, typer.Option(help="What it may do: books:read, books:write, *:read, metrics, admin. May be given again.")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="How long it is good: 90d, 24h, 30m. For ever if not given.")] = None,
     within: Annotated[

@@ -104,7 +104,7 @@ async def _looked(url: str, there: str) -> Stats:
         async with Redis.from_url(there) as redis:
             return await _counted(redis, names, int(notes))
     except RedisError as error:
-        raise SetupError(f"Redis can't be reached: {error}. Check REDIS_URL.") from error
+        raise SetupError(f"Redis can't be reached: {str(error).rstrip('.')}. Check REDIS_URL.") from error
 
 
 async def _counted(redis: "Redis", names: Names, notes: int) -> Stats:

@@ -25,6 +25,7 @@ from service.errors import Problem, SetupError
 from service.http.health import missing
 from service.jobs import backlog
 from service.jobs.folder import Folder
+from service.jobs.transitions import ALIVE_SECONDS
 from service.local.urls import database_url, redis_url
 from service.settings import Settings
 
@@ -222,7 +223,10 @@ def advice(loaded: Settings, trip: float, most: int) -> Iterator[str]:
     """
     processors, sizes, needed = os.cpu_count() or 1, budget.sizes(loaded), budget.needed(loaded)
     if 0 < (processors - loaded.web_concurrency) * sizes.total <= most - needed:
-        yield f"this machine has {processors} processors, and a process uses one: WEB_CONCURRENCY={processors} would use them all"
+        yield (
+            f"of this machine's {processors} processors the web processes use {loaded.web_concurrency}: "
+            f"WEB_CONCURRENCY={processors} would use them all"
+        )
     if loaded.web_concurrency > 1 and loaded.connection_budget is None and not (loaded.read_pool_size and loaded.write_pool_size):
         yield f"SHELFMARK_CONNECTION_BUDGET={needed} would keep this sum when processes are added"
     reads = math.ceil(trip * READS_A_SECOND)
@@ -263,10 +267,11 @@ async def _jobs(database: Database) -> Finding:
     """Whether somebody does what there is to do."""
     async with database.reading() as session:
         found = await backlog.counted(session)
-    workers = f"{found.workers} {'worker lives' if found.workers == 1 else 'workers live'}"
+    seen = f"seen in the last {ALIVE_SECONDS:.0f} s"
+    workers = f"{found.workers} {'worker' if found.workers == 1 else 'workers'} {seen}"
     jobs = f"{found.waiting} {'job waits' if found.waiting == 1 else 'jobs wait'}"
     if found.waiting and not found.workers:
-        return Finding(good=False, text=f"{jobs}, the oldest for {found.oldest_seconds:.0f} s, and no worker lives: {START}")
+        return Finding(good=False, text=f"{jobs}, the oldest for {found.oldest_seconds:.0f} s, and no worker was {seen}: {START}")
     told = f"{workers}, with {found.slots} slots in all; {jobs}, {found.delayed} are for later, {found.running} run"
     return Finding(good=True, text=f"{told}, {found.failed} have failed")
 

@@ -17,7 +17,7 @@ from service import schema, settings
 from service.contract.choose import Choice
 from service.db import Database
 from service.db.catalogue import Catalogue
-from service.errors import Problem, SetupError, ShelfmarkError
+from service.errors import Problem, SetupError, ShelfmarkError, Unavailable
 from service.http.asking import parameters_of
 from service.http.callers import NOBODY
 from service.http.confining import EVERY_ROW, Rows
@@ -30,6 +30,7 @@ from service.jobs.importing import Progress
 from service.jobs.opening import SUFFIXES, Format
 from service.jobs.progress import watching
 from service.local.urls import database_url
+from service.migrations.failures import in_sentences
 from service.settings import Settings
 from service.telemetry import configure_if_bare
 
@@ -44,7 +45,7 @@ def run(table: str, question: str, output: Path | None, *, form: str | None, for
     """Write the rows of a question of a table, and say how many there were.
 
     Raises:
-        SetupError: the table, the question, the file or an option can't be used.
+        SetupError: the table, the question, the file or an option can't be used, or the database can't be reached.
         ShelfmarkError: the database went away, or the disk is full: nothing is left of the file.
     """
     loaded, console = settings.load(), Console(stderr=True, highlight=False)
@@ -53,12 +54,15 @@ def run(table: str, question: str, output: Path | None, *, form: str | None, for
     wanted = cast("Format", form or SUFFIXES.get(output.suffix.lower() if output else "", "csv"))
     asked = question.removeprefix("?") + (f"&{FORMULAS}={formulas}" if wanted == "csv" else "")
     configure_if_bare()
-    began = monotonic()
+    began, of, url = monotonic(), _table(table), database_url(loaded, direct=True)
     try:
         with _target(output) as file, watching(console) as told:
-            reached = asyncio.run(_exported(loaded, _table(table), asked, wanted, file=file, told=told))
+            reached = asyncio.run(_exported(url, loaded, of, asked, wanted, file=file, told=told))
     except BrokenPipeError:  # whoever reads has enough
         raise SystemExit(FAILED) from None
+    except Unavailable:
+        with in_sentences(url):
+            raise
     except Problem as problem:
         raise (SetupError if problem.status < MINE else ShelfmarkError)(problem.detail) from problem
     seconds = monotonic() - began
@@ -74,10 +78,10 @@ def _table(name: str) -> Table:
 
 
 async def _exported(
-    loaded: Settings, table: Table, question: str, form: Format, *, file: BinaryIO, told: Callable[[Progress], None]
+    url: str, loaded: Settings, table: Table, question: str, form: Format, *, file: BinaryIO, told: Callable[[Progress], None]
 ) -> Reached:
     alone = loaded.model_copy(update={"read_pool_size": 1, "write_pool_size": 1, "pooler": False})
-    database = Database.connect(database_url(loaded, direct=True), alone)
+    database = Database.connect(url, alone)
     database.catalogue = Catalogue(schema.models())
     try:
         await database.catalogue.refresh(database)

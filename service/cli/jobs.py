@@ -17,7 +17,7 @@ Ids = Annotated[list[int], typer.Argument(help="The jobs' numbers.", min=1)]
 def list_(
     *,
     state: Annotated[str | None, typer.Option(help="Those in this state: queued, running, done, failed, cancelled.")] = None,
-    name: Annotated[str | None, typer.Option(help="Those of this name, as books.import.")] = None,
+    name: Annotated[str | None, typer.Option(help="Those of this name, as import.")] = None,
     most: Annotated[int, typer.Option(min=1, max=1000, help="How many are shown.")] = 20,
     as_json: AsJson = False,
 ) -> None:

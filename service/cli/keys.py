@@ -21,10 +21,11 @@ from service.db.keys import Granted, Listed
 from service.db.wire import wire
 from service.errors import SetupError
 from service.http import jobs
-from service.http.scopes import ADMIN, EVERY, unknown
+from service.http.scopes import ADMIN, EVERY, METRICS, unknown
 from service.http.tokens import Signatures, new, prefix_of
 from service.local.signing import signing
 from service.local.urls import database_url
+from service.migrations.failures import in_sentences
 from service.settings import Settings
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -125,10 +126,11 @@ def revoke(prefix: str) -> None:
 @asynccontextmanager
 async def _connected() -> AsyncIterator[AsyncConnection]:
     """A transaction in the configured database."""
-    engine = create_async_engine(database_url(settings.load(), direct=True), poolclass=NullPool, hide_parameters=True)
+    url = database_url(settings.load(), direct=True)
+    engine = create_async_engine(url, poolclass=NullPool, hide_parameters=True)
     try:
         async with AsyncExitStack() as open_until_then:
-            with connecting():
+            with in_sentences(url), connecting():
                 connection = await open_until_then.enter_async_context(engine.begin())
             with as_problems():
                 if not await keys.is_there(connection):
@@ -233,8 +235,8 @@ def _scopes(scopes: Sequence[str]) -> Sequence[str]:
     if wrong or not scopes:
         what = f"{', '.join(wrong)} is no scope." if wrong else "Name what the key may do, by --scope."
         raise SetupError(
-            f"{what} There are {ADMIN}, and TABLE:read and TABLE:write, where TABLE is {EVERY} for every table, or one of "
-            f"{', '.join(tables)}."
+            f"{what} There are {ADMIN}, {METRICS}, and TABLE:read and TABLE:write, where TABLE is {EVERY} for every table, or one "
+            f"of {', '.join(tables)}."
         )
     return scopes
 

@@ -19,6 +19,7 @@ from service.cli.attending import attended
 from service.cli.ports import free_port, origin
 from service.cli.sampling import fill
 from service.cli.serving import meeting, web
+from service.cli.tending import tended
 from service.cli.welcome import welcome
 from service.http.tokens import Signatures
 from service.local.header import NAME
@@ -52,7 +53,7 @@ def run(**options: Any) -> None:
         admitted = let_in()
         configure_logging(loaded)
         told = welcome(origin(loaded.host, loaded.port), PREFIX, schema.routers(), loaded.directory / NAME)
-        with meeting(loaded, 1 + WORKERS) as shared, attended(shared, console):
+        with meeting(loaded, 1 + WORKERS) as shared, tended(loaded.directory, console), attended(shared, console):
             config = uvicorn.Config(create_app(shared), **web(shared), log_level="warning")
             _Announcing(config, told, None if admitted else let_in).run()
 

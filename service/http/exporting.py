@@ -4,6 +4,7 @@ What a client may ask is what it may ask of the list, but for what makes no sens
 there are is known before the first byte leaves; a question with more of them is refused, never cut.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from fastapi import Request
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from service.http.table import Table
 
 ALL = "a file has all rows of its question, and no others: leave it out"
+ALONE = "a file has the rows of one table, with nothing embedded: leave it out"
+NO_FORMULAS = "only CSV has formulas: leave it out"
 TOO_MANY = (
     "The question has more than {most} rows, the most that are streamed. Export it as a job, by POST {path}:export with the same "
     "parameters; or ask for less."
@@ -36,14 +39,21 @@ def separated(parameters: Parameters, form: Format) -> tuple[Parameters, Style]:
     Raises:
         InvalidQuestion: something is asked for that a file hasn't.
     """
-    errors = [{"parameter": name, "message": ALL} for name, _ in parameters if name in OF_PAGES]
-    given = [text for name, text in parameters if name == FORMULAS and form == "csv"]
-    if len(given) > 1 or not set(given).issubset(get_args(Formulas)):
-        errors.append({"parameter": FORMULAS, "message": f"expected one of {', '.join(get_args(Formulas))}, once"})
+    errors = [{"parameter": name, "message": ALONE if name == "include" else ALL} for name, _ in parameters if name in OF_PAGES]
+    given = [text for name, text in parameters if name == FORMULAS]
+    if given and form != "csv":
+        errors.append({"parameter": FORMULAS, "message": NO_FORMULAS})
+    elif wrong := one_of(given, get_args(Formulas)):
+        errors.append({"parameter": FORMULAS, "message": wrong})
     if errors:
-        raise InvalidQuestion("; ".join(f"{wrong['parameter']}: {wrong['message']}" for wrong in errors), errors=errors)
-    asked = [(name, text) for name, text in parameters if name != FORMULAS or form != "csv"]
+        raise InvalidQuestion("; ".join(f"{error['parameter']}: {error['message']}" for error in errors), errors=errors)
+    asked = [(name, text) for name, text in parameters if name != FORMULAS]
     return asked, Style(form, "keep" if given == ["keep"] else "quote")
+
+
+def one_of(given: Sequence[str], known: Sequence[str]) -> str | None:
+    """What is wrong with the values of a parameter that takes one of a few, if it is given."""
+    return f"expected {' or '.join(known)}, given once" if len(given) > 1 or not set(given).issubset(known) else None
 
 
 def export_of(

@@ -31,8 +31,8 @@ from service.http.accepted import JobRead, accepted
 from service.http.asking import Parameters, invalid, parameters_of
 from service.http.callers import Caller, caller_of
 from service.http.confining import READING, Rows
-from service.http.exporting import export_of, separated
-from service.http.openapi import FORMAT, FORMULAS
+from service.http.exporting import export_of, one_of, separated
+from service.http.openapi import FORMAT
 from service.http.problems import responses
 from service.http.scopes import NO_KEY, READ, minds_rows, needs
 from service.http.uses import repository, service_of
@@ -157,12 +157,9 @@ def _separated(parameters: Parameters) -> tuple[Parameters, Style]:
         InvalidQuestion: something is asked for that a file hasn't.
     """
     forms = [text for name, text in parameters if name == FORMAT]
-    if len(forms) > 1 or not set(forms).issubset(get_args(Format)):
-        raise invalid(FORMAT, f"expected one of {', '.join(get_args(Format))}, once")
-    form = cast("Format", forms[0] if forms else "csv")
-    if form != "csv" and any(name == FORMULAS for name, _ in parameters):
-        raise invalid(FORMULAS, "only CSV has formulas: leave it out")
-    return separated([one for one in parameters if one[0] != FORMAT], form)
+    if wrong := one_of(forms, get_args(Format)):
+        raise invalid(FORMAT, wrong)
+    return separated([one for one in parameters if one[0] != FORMAT], cast("Format", forms[0] if forms else "csv"))
 
 
 def _rows(table: "Table", within: Mapping[str, Any]) -> Rows:

@@ -1,11 +1,14 @@
 """Both servers at once: started, found, stopped. One command at a time works on a directory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.local import places, postgres, redis
 from service.local.held import is_held, turn
 from service.local.places import Places, explained
+
+PARTS = (postgres, redis)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def start(directory: Path, *, durable: bool = True) -> Servers:
         places.make(directory)
         with turn(directory / "lock"):
             where = _current(directory) or places.arrange(directory)
-            running = [part.start(where, durable=durable) for part in (postgres, redis)]
+            running = [part.start(where, durable=durable) for part in PARTS]
     return _servers(where, found=all(running))
 
 
@@ -51,15 +54,48 @@ def attach(directory: Path) -> Servers | None:
     Raises:
         SetupError: the directory can't be read, or belongs to another user.
     """
+    return _attached(directory, lambda found: all(part.daemon(found).runs() for part in PARTS))
+
+
+def attach_database(directory: Path) -> Servers | None:
+    """The same for who needs the database only: its Redis may have died.
+
+    Raises:
+        SetupError: as for `attach`.
+    """
+    return _attached(directory, lambda found: postgres.daemon(found).runs())
+
+
+def attach_either(directory: Path) -> Servers | None:
+    """The same, or None if neither runs: for who finds out by itself whether one answers.
+
+    Raises:
+        SetupError: as for `attach`.
+    """
+    return _attached(directory, lambda found: any(part.daemon(found).runs() for part in PARTS))
+
+
+def revive(directory: Path, told: Callable[[str], None]) -> None:
+    """Start those of the servers of `directory` anew that have died, and say so. Nothing is done where no data are left.
+
+    Args:
+        directory: where they run.
+        told: is given the name of each that has died, before it is started.
+
+    Raises:
+        SetupError: one can't be started.
+    """
     directory = directory.resolve()
     with explained(directory):
         if not (directory / "lock").is_file():
-            return None
+            return
         with turn(directory / "lock"):
             found = places.recorded(directory)
-            if found and all(part.daemon(found).runs() for part in (postgres, redis)):
-                return _servers(found, found=True)
-    return None
+            for part in PARTS if found else ():
+                server = part.daemon(found)
+                if server.data.is_dir() and not is_held(server.lock):
+                    told(server.name)
+                    part.start(found, durable=True)
 
 
 def stop(directory: Path) -> bool:
@@ -74,14 +110,25 @@ def stop(directory: Path) -> bool:
             return False
         with turn(directory / "lock"):
             found = places.recorded(directory)
-            ran = [part.stop(found) for part in (postgres, redis)] if found else []
+            ran = [part.stop(found) for part in PARTS] if found else []
             return any(ran)
+
+
+def _attached(directory: Path, enough: Callable[[Places], bool]) -> Servers | None:
+    """Where the servers are, if enough of them run."""
+    directory = directory.resolve()
+    with explained(directory):
+        if not (directory / "lock").is_file():
+            return None
+        with turn(directory / "lock"):
+            found = places.recorded(directory)
+            return _servers(found, found=True) if found and enough(found) else None
 
 
 def _current(directory: Path) -> Places | None:
     """Where the servers are while one of them lives: its sockets must not move under it."""
     found = places.recorded(directory)
-    lives = found and any(is_held(part.daemon(found).lock) for part in (postgres, redis))
+    lives = found and any(is_held(part.daemon(found).lock) for part in PARTS)
     return found if lives else None
 
 

@@ -10,7 +10,7 @@ from asyncpg import PostgresError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from service.errors import SetupError
+from service.errors import SetupError, Unavailable
 
 WRONG_LOGIN = ("28P01", "28000")
 NO_DATABASE = "3D000"
@@ -61,15 +61,18 @@ def in_sentences(url: str | None) -> Iterator[None]:
         yield
     except CommandError as error:
         raise SetupError(_refused(error)) from error
-    except (OSError, PostgresError, DBAPIError) as error:
+    except (OSError, PostgresError, DBAPIError, Unavailable) as error:
         sentence = _sentence(error, url)
         if sentence is None:
             raise
         raise SetupError(sentence) from error
 
 
-def _sentence(error: Exception, url: str | None) -> str | None:
-    cause = error.orig if isinstance(error, DBAPIError) else error
+def _sentence(error: BaseException, url: str | None) -> str | None:
+    found = (
+        (error.__cause__ or error) if isinstance(error, Unavailable) else error
+    )  # what a client of the API is told names no server
+    cause = found.orig if isinstance(found, DBAPIError) else found
     state = getattr(cause, "sqlstate", None) or ""
     advice = _right(said(cause), url) if state == NO_RIGHT else ADVICE.get(state)
     if lacks := NOT_INSTALLED.match(said(cause)):

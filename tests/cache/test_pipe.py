@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from service.cache.pipe import Pipe, Script
 from tests.faults.proxy import Proxy, proxied
@@ -105,3 +106,12 @@ async def test_one_that_is_lost_for_nothing_is_there_again_at_once(proxy: Proxy)
     assert await pipe.ready()
     assert await pipe.ask((b"PING",)) == [b"PONG"]
     await pipe.close()
+
+
+async def test_an_orderly_end_is_no_loss(servers: Servers) -> None:
+    pipe = Pipe(servers.redis, 5.0)
+    await until(lambda: pipe.open)
+    with capture_logs() as logs:
+        await pipe.close()
+        await until(lambda: not pipe.open)
+    assert (logs, pipe.given_up) == ([], 0)

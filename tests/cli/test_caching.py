@@ -11,7 +11,7 @@ from service.cache.caching import Cache
 from tests.cache.asking import created, keep
 from tests.fixtures.application import client_of
 from tests.fixtures.databases import settings_of
-from tests.fixtures.processes import Ended
+from tests.fixtures.processes import Ended, unused_port
 from tests.fixtures.servers import Servers
 from tests.waiting import until
 
@@ -45,3 +45,11 @@ def test_what_can_not_be_done(shelfmark: Shelfmark, own_database: str, words: tu
     ended = shelfmark("cache", *words, DATABASE_URL=own_database)
     assert ended.code != 0
     assert told in ended.err
+
+
+def test_redis_is_away(shelfmark: Shelfmark, own_database: str) -> None:
+    ended = shelfmark("cache", "stats", DATABASE_URL=own_database, REDIS_URL=f"redis://127.0.0.1:{unused_port()}/0")
+    assert ended.code == 2
+    assert ended.err.startswith("Redis can't be reached: ")
+    assert ". Check REDIS_URL." in ended.err
+    assert ".." not in ended.err

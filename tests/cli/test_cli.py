@@ -35,7 +35,7 @@ def test_a_forgotten_database(scratch: Path, command: str) -> None:
     first, *rest = shlex.split(command)
     ended = run(scratch, *program.get(first, [SHELFMARK, first]), *rest, SHELFMARK_SECRETS=SECRET)
     assert ended.code == 2
-    assert ended.err.startswith("DATABASE_URL is not set, and no servers run in .shelfmark.")
+    assert ended.err.startswith("DATABASE_URL is not set, and no PostgreSQL runs in .shelfmark.")
     assert "shelfmark up" in ended.err
     assert list(scratch.iterdir()) == []
 

@@ -11,14 +11,16 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from service import migrations
+from service import local, migrations
 from service.cli.doctor import RELIED_UPON, advice, run
 from service.db import budget
+from service.local import redis
 from service.local.postgres import NAME
 from service.settings import load
 from tests.docs.pages import ROOT
 from tests.fixtures.processes import SECRET, unused_port
 from tests.fixtures.servers import Servers
+from tests.local.looking import kill, places_of
 from tests.migrations.projects import fetch
 
 
@@ -135,6 +137,16 @@ def test_redis_is_away(ask: Doctor) -> None:
     assert "hunter2" not in found
 
 
+def test_redis_of_up_has_died(ask: Doctor, scratch: Path) -> None:
+    """It isn't taken for one that isn't set; the database of `up` is well."""
+    directory = scratch / ".shelfmark"
+    migrations.upgrade(local.start(directory, durable=False).database_url)
+    kill(places_of(directory), redis)
+    code, (found,) = ask(DATABASE_URL="", REDIS_URL="", SHELFMARK_DIRECTORY=str(directory))
+    assert code == 1
+    assert found.startswith("Redis can't be reached")
+
+
 def test_more_connections_than_there_are(ask: Doctor) -> None:
     """The arithmetic is shown."""
     code, (found,) = ask(SHELFMARK_READ_POOL_SIZE="400", WEB_CONCURRENCY="3")
@@ -178,15 +190,16 @@ def test_a_role_that_has_no_connection_left(ask: Doctor, role: str) -> None:
 def test_jobs_that_nobody_does(ask: Doctor, own_database: str) -> None:
     """It says who works on how much, and that a worker is missing."""
     assert ask(DATABASE_URL=own_database) == (0, [])
-    assert "0 workers live, with 0 slots in all; 0 jobs wait, 0 are for later, 0 run, 0 have failed" in ask.well
+    assert "0 workers seen in the last 10 s, with 0 slots in all; 0 jobs wait, 0 are for later, 0 run, 0 have failed" in ask.well
     job = "INSERT INTO shelfmark_jobs (name, attempts, lease, due_at) VALUES ('a', 1, 3, clock_timestamp() - interval '2 minutes')"
     administer(own_database, job)
     code, (found,) = ask()
     assert code == 1
-    assert re.fullmatch(r"1 job waits, the oldest for \d{3} s, and no worker lives: run `shelfmark worker`", found)
+    nobody = r"1 job waits, the oldest for \d{3} s, and no worker was seen in the last 10 s: run `shelfmark worker`"
+    assert re.fullmatch(nobody, found)
     administer(own_database, "INSERT INTO shelfmark_workers (id, slots) VALUES ('a', 3)")
     assert ask() == (0, [])
-    assert "1 worker lives, with 3 slots in all; 1 job waits, 0 are for later, 0 run, 0 have failed" in ask.well
+    assert "1 worker seen in the last 10 s, with 3 slots in all; 1 job waits, 0 are for later, 0 run, 0 have failed" in ask.well
 
 
 def test_advice_follows_what_was_measured() -> None:
@@ -196,6 +209,12 @@ def test_advice_follows_what_was_measured() -> None:
     assert any("SHELFMARK_READ_POOL_SIZE=20 " in line for line in advice(one, trip=0.01, most=10_000))
     assert not any("READ_POOL_SIZE" in line for line in advice(one, trip=0.01, most=budget.needed(one)))
     assert any(f"SHELFMARK_CONNECTION_BUDGET={budget.needed(one)} " in line for line in advice(one, trip=0.001, most=10_000))
+
+
+def test_processors_are_counted_apart_from_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    told = "of this machine's 4 processors the web processes use 1: WEB_CONCURRENCY=4 would use them all"
+    assert told in list(advice(load(_env_file=None, web_concurrency=1), trip=0.001, most=10_000))
 
 
 def test_a_budget_that_is_too_small(ask: Doctor) -> None:

@@ -10,7 +10,7 @@ from service.cli import importing
 from service.errors import SetupError
 from service.jobs.importing import Options
 from tests.fixtures.databases import new_database, template
-from tests.fixtures.processes import SHELFMARK, run
+from tests.fixtures.processes import SHELFMARK, run, unused_port
 from tests.fixtures.servers import Servers
 
 BOOKS = "book_id,title,authors\n1,It,Stephen King\n2,,Stephen King\n"
@@ -40,6 +40,16 @@ async def test_from_standard_input(scratch: Path, servers: Servers) -> None:
         assert {name: shown[name] for name in ("read", "inserted", "rejected")} == {"read": "2", "inserted": "1", "rejected": "1"}
         assert await count(url) == 1
         assert "3" in (scratch / "rejects.csv").read_text()
+
+
+def test_a_database_that_is_away(scratch: Path) -> None:
+    """A sentence, as from every command."""
+    away = f"postgresql://me:hunter2@127.0.0.1:{unused_port()}/name"
+    ended = run(scratch, SHELFMARK, "import", "books", "-", "--format", "csv", "--source", "x", given=BOOKS, DATABASE_URL=away)
+    assert ended.code == 2
+    assert ended.err.startswith("PostgreSQL at 127.0.0.1:")
+    assert "can't be reached" in ended.err
+    assert "hunter2" not in ended.err
 
 
 @pytest.fixture

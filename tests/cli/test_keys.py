@@ -97,7 +97,7 @@ def test_replaced_and_revoked(keys: Keys) -> None:
     ("words", "sentence"),
     [
         (("a",), "Name what the key may do, by --scope."),
-        (("a", "--scope", "boks:read"), "boks:read is no scope. There are admin, and TABLE:read and TABLE:write"),
+        (("a", "--scope", "boks:read"), "boks:read is no scope. There are admin, metrics, and TABLE:read and TABLE:write"),
         (("a", "--scope", "books"), "books is no scope."),
         (("", "--scope", "admin"), "A key's name has 1 to 100 printable characters"),
         (("a\tb", "--scope", "admin"), "printable"),
@@ -126,8 +126,10 @@ def test_before_the_first_migration(scratch: Path, empty_database: str) -> None:
 def test_a_database_that_is_away(scratch: Path) -> None:
     away = f"postgresql://me:hunter2@127.0.0.1:{unused_port()}/name"
     ended = run(scratch, SHELFMARK, "keys", "list", DATABASE_URL=away, SHELFMARK_SECRETS=SECRET)
-    assert ended.code == 1
+    assert ended.code == 2
+    assert ended.err.startswith("PostgreSQL at 127.0.0.1:")
     assert "can't be reached" in ended.err
+    assert "DATABASE_URL" in ended.err
     assert "hunter2" not in ended.err
 
 

@@ -8,6 +8,7 @@ from signal import Signals
 import httpx
 
 from service import local
+from service.local import redis
 from tests.fixtures.processes import (
     SHELFMARK,
     Running,
@@ -20,6 +21,7 @@ from tests.fixtures.processes import (
     until,
     unused_port,
 )
+from tests.local.looking import process
 
 READY = "Ctrl-C ends it."
 NO_SAMPLE = ("--books", "0")
@@ -80,6 +82,9 @@ def test_a_life(scratch: Path) -> None:
         until(lambda: "shelfmark_job_slots 3.0" in httpx.get(f"{base_of(up)}/metrics", headers=key).text, up.said)
         kill(worker_of(up))
         assert "The worker has died (signal 9). Another one begins in" in up.until_said("The worker has died")
+        kill(process(scratch / ".shelfmark", redis))
+        assert "Redis has died, and is begun anew. Its log is in .shelfmark/." in up.until_said("Redis has died")
+        until(lambda: servers_run(scratch), up.said)
         doctor = run(scratch, SHELFMARK, "doctor")
         assert (doctor.code, "bad" in doctor.out) == (0, False), doctor.out
         assert up.end(Signals.SIGTERM) == 128 + Signals.SIGTERM

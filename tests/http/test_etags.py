@@ -297,6 +297,18 @@ async def test_a_row_that_is_not_there_is_missing_whatever_is_asked(
     refused(await sent(client, method, author, if_match=if_match if if_match != "real" else etag), 404, "not-found")
 
 
+async def test_what_is_wrong_with_a_request_is_said_before_a_row_is_looked_at(
+    client: AsyncClient, author: str, queries: Queries
+) -> None:
+    queries.clear()
+    for path in (author, f"{AUTHORS}/99999999"):
+        refused(await sent(client, "PATCH", path, if_match="x"), 422, "invalid-question")
+    refused(await client.post("/v1/loans/99999999:renew"), 428, "precondition-required")
+    refused(await client.post("/v1/loans/99999999:renew", headers={"if-match": "x"}), 422, "invalid-question")
+    assert len(queries) == 0
+    refused(await client.post("/v1/loans/99999999:renew", headers={"if-match": "*"}), 404, "not-found")
+
+
 async def test_whatever_state_it_is_in(client: AsyncClient, author: str) -> None:
     for method in ("PATCH", "DELETE"):
         assert (await sent(client, method, author, if_match="*")).status_code == 204

@@ -115,7 +115,17 @@ async def test_what_a_file_hasn_t_is_refused(parameter: str, client: AsyncClient
 
 
 async def test_formulas_are_no_parameter_of_ndjson(client: AsyncClient) -> None:
-    refused(await client.get("/v1/books.ndjson?formulas=keep"), 422, "invalid-question")
+    problem = refused(await client.get("/v1/books.ndjson?formulas=keep"), 422, "invalid-question")
+    assert problem["detail"] == "formulas: only CSV has formulas: leave it out"
+
+
+async def test_the_reason_of_a_refusal_is_that_of_its_parameter(client: AsyncClient) -> None:
+    problem = refused(await client.get("/v1/books.csv?limit=5&include=author&formulas=drop"), 422, "invalid-question")
+    assert {error["parameter"]: error["message"] for error in problem["errors"]} == {
+        "limit": "a file has all rows of its question, and no others: leave it out",
+        "include": "a file has the rows of one table, with nothing embedded: leave it out",
+        "formulas": "expected quote or keep, given once",
+    }
 
 
 async def test_too_many_rows_are_refused_before_the_first_byte(settings: Settings, database: Bound) -> None:

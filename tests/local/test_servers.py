@@ -1,6 +1,7 @@
 """Servers are started, found, stopped, killed and healed; their data stay."""
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -12,8 +13,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service import local
 from service.errors import SetupError
-from service.local import redis
+from service.local import postgres, redis
 from service.local.accounts import for_new
+from service.local.servers import revive
 from tests.local.looking import AS_NOBODY, ask, kill, kill_both, places_of, printed, process, python, tell
 
 START = """
@@ -75,6 +77,25 @@ def test_what_is_missing_is_started(directory: Path) -> None:
     ask(servers, "drop database shelfmark", database="postgres")
     local.start(directory, durable=False)
     assert ask(servers, "select current_database()") == "shelfmark"
+
+
+def test_what_has_died_is_revived(directory: Path) -> None:
+    """It is named, and comes back beside the other; where no data are left, nothing is made."""
+    died: list[str] = []
+    revive(directory, died.append)
+    servers = local.start(directory)
+    revive(directory, died.append)
+    assert died == []
+    for part, name in ((redis, "Redis"), (postgres, "PostgreSQL")):
+        kill(places_of(directory), part)
+        revive(directory, died.append)
+        assert died.pop() == name
+        assert local.attach(directory) == local.Servers(servers.database_url, servers.redis_url, found=True)
+    local.stop(directory)
+    shutil.rmtree(directory / "data" / "postgres")
+    revive(directory, died.append)
+    assert died == ["Redis"]
+    assert not (directory / "data" / "postgres").exists()
 
 
 def test_stale_pid_files_that_name_a_living_stranger(directory: Path) -> None:

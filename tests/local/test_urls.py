@@ -6,8 +6,10 @@ import pytest
 
 from service import local
 from service.errors import SetupError
+from service.local import postgres, redis
 from service.local.urls import database_url, redis_url
 from service.settings import Settings, load
+from tests.local.looking import kill, places_of
 
 DATABASE = "postgresql+asyncpg://host/name"
 
@@ -31,7 +33,7 @@ def test_nothing_configured_and_nothing_running(tmp_path: Path) -> None:
     """The sentence names the variable and the directory; nothing is made."""
     none = settings(directory=tmp_path / "s")
     for direct in (False, True):
-        with pytest.raises(SetupError, match=rf"^DATABASE_URL is not set, and no servers run in {tmp_path}/s\..*shelfmark up"):
+        with pytest.raises(SetupError, match=rf"^DATABASE_URL is not set, and no PostgreSQL runs in {tmp_path}/s\..*shelfmark up"):
             database_url(none, direct=direct)
     assert redis_url(none) is None
     assert list(tmp_path.iterdir()) == []
@@ -42,6 +44,19 @@ def test_running(running: local.Servers, running_directory: Path) -> None:
     found = settings(directory=running_directory)
     assert database_url(found) == database_url(found, direct=True) == running.database_url
     assert redis_url(found) == running.redis_url
+
+
+def test_one_of_them_has_died(directory: Path) -> None:
+    """The database is found without Redis. Redis is named without either: whoever calls it is told that it isn't there."""
+    servers, found = local.start(directory, durable=False), settings(directory=directory)
+    kill(places_of(directory), redis)
+    assert database_url(found) == database_url(found, direct=True) == servers.database_url
+    assert redis_url(found) == servers.redis_url
+    local.start(directory, durable=False)
+    kill(places_of(directory), postgres)
+    with pytest.raises(SetupError, match=r"^DATABASE_URL is not set, and no PostgreSQL runs in "):
+        database_url(found)
+    assert redis_url(found) == servers.redis_url
 
 
 def test_a_configured_database_brings_no_redis_of_up(running: local.Servers, running_directory: Path) -> None:
