@@ -166,6 +166,8 @@ def wire(of: types.TypeEngine[Any]) -> Wire | None:
         return _enum(of)
     if isinstance(of, types.DateTime):
         return _aware() if of.timezone else _naive()
+    if isinstance(of, types.Uuid) and not of.as_uuid:
+        return Wire(Annotated[str, AfterValidator(_as_uuid)], "a UUID")
     for kind, (annotation, called, spelled) in PLAIN.items():
         if isinstance(of, kind):
             return Wire(annotation, called, spelled)
@@ -197,6 +199,14 @@ def _one_of(values: list[str]) -> Any:
         return value
 
     return check
+
+
+def _as_uuid(value: str) -> str:
+    """A UUID that Python has as text, in the one way in which SQLAlchemy writes it."""
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise ValueError("expected a UUID") from None
 
 
 class _Zoned(Wire):

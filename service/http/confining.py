@@ -189,4 +189,5 @@ def rows_of(model: type[Model]) -> Callable[[Request], Rows]:
 
 def missing(table: str, key: Any) -> NotFound:
     """The problem of a row that isn't there, or not for this caller: one can't be told from the other."""
-    return NotFound(f"There is no {key!r} in {table}. It may have been deleted.")
+    said = key if isinstance(key, str | int | float) else str(key)
+    return NotFound(f"There is no {said!r} in {table}. It may have been deleted.")
