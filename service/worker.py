@@ -29,6 +29,7 @@ from service.http import measured
 from service.http.metrics import Metrics
 from service.http.spooling import exports_of
 from service.jobs.backlog import Backlog
+from service.jobs.folder import check_directory
 from service.jobs.handing import FUNCTION, SERIALIZING, Handing, forget, queue, redis_settings
 from service.jobs.job import Job
 from service.jobs.links import Links
@@ -187,10 +188,11 @@ def of_worker(loaded: Settings) -> Settings:
     """The settings of a worker's own process: it counts itself, and has time.
 
     Raises:
-        SetupError: there is no Redis to be woken through.
+        SetupError: there is no Redis to be woken through, or files can't be kept where they are to be.
     """
     if redis_url(loaded) is None:
         raise SetupError(NO_REDIS)
+    check_directory(loaded.spool_directory)
     return loaded.model_copy(update={"pool_wait_seconds": PATIENCE_SECONDS, "job_workers": max(1, loaded.job_workers)})
 
 

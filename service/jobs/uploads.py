@@ -27,7 +27,7 @@ from service.jobs.merging import Checkpoint
 from service.jobs.opening import Format
 from service.jobs.running import Postponed, Run, Unable
 from service.jobs.shaping import Import, Imports
-from service.jobs.spool import FileGone, Spool, Spooled
+from service.jobs.spool import Elsewhere, FileGone, Spool, Spooled
 from service.local.urls import database_url
 from service.settings import Settings
 
@@ -93,6 +93,8 @@ async def import_upload(
                 await spool.keep(rejects, f"{source}.rejects.csv", "rejects", asked_by=run.asked_by) if summary.rejected else None
             )
         await spool.release(upload, KEPT)
+    except Elsewhere as error:  # by a worker that is set up otherwise it may go
+        raise Unable(str(error)) from error
     except FileGone as gone:
         raise Refused("The file is gone: it expired before it was imported. Upload it again.") from gone
     return {**msgspec.to_builtins(summary), "rejects": file and _told(file, links)}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
 
 from service.app import create_app
 from service.db import Database, table_of
@@ -287,6 +288,16 @@ async def test_a_key_that_has_sent_enough_for_a_day(settings: Settings, committe
             assert "2,000 bytes within 24 hours" in refused(answer, 429, "too-many-requests")["detail"]
             assert int(answer.headers["retry-after"]) > 3600
     assert await count(committed, JobRow) == 1
+
+
+async def test_a_directory_that_is_away_is_not_called_the_database(settings: Settings, committed: Database, tmp_path: Path) -> None:
+    away = settings.model_copy(update={"spool_directory": tmp_path / "away"})
+    async with client_of(create_app(away, committed)) as client:
+        with capture_logs() as logged:
+            answer = await client.post(PATH, files=sent(FILE))
+    assert refused(answer, 503, "unavailable")["detail"].startswith("The directory that files are kept in can't be used right now")
+    (line,) = [line for line in logged if line["event"] == "refused"]
+    assert "No such file or directory" in line["cause"]
 
 
 async def test_an_idempotency_key_asks_for_one_job(committing_client: AsyncClient, committed: Database) -> None:

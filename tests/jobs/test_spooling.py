@@ -16,6 +16,7 @@ from service.http.callers import NOBODY
 from service.http.confining import EVERY_ROW, Rows
 from service.http.exporting import export_of
 from service.jobs import exporting, spooling, transitions
+from service.jobs.directory import FULL
 from service.jobs.exporting import Exporting
 from service.jobs.files import CHUNKS, FILES, NOW
 from service.jobs.job import How, enqueue
@@ -25,7 +26,7 @@ from service.jobs.opening import Format
 from service.jobs.pruning import prune
 from service.jobs.rows import JobRow
 from service.jobs.running import perform
-from service.jobs.spool import FULL, FileGone, Spool
+from service.jobs.spool import FileGone, Spool
 from service.jobs.spooling import export_question
 from service.settings import Settings
 from service.tables.books import router as books

@@ -419,6 +419,27 @@ async def test_a_table_that_is_away_is_no_fault_of_the_file(committed: Database,
             await unit.session.execute(text(rename.format("books_away", "books")))
 
 
+async def test_a_worker_that_looks_elsewhere_says_so_and_another_one_may_go_on(
+    committed: Database, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "other").mkdir()
+    shared, other = (settings.model_copy(update={"spool_directory": tmp_path / name}) for name in ("shared", "other"))
+    id_ = await asked(committed, numbered(3), Spool.of(committed, shared))
+    for elsewhere in (settings, other):
+        assert [ran.outcome for ran in await worked_off(committed, elsewhere)] == ["queued"]
+        error = str((await row(committed, id_)).error)
+        assert "SHELFMARK_SPOOL_DIRECTORY must lead to the same directory in every process" in error
+        assert str(tmp_path) not in error
+        await overdue(committed)
+    (tmp_path / "shared").rename(tmp_path / "away")
+    assert [ran.outcome for ran in await worked_off(committed, shared)] == ["queued"]
+    assert "The directory that files are kept in can't be used right now" in str((await row(committed, id_)).error)
+    (tmp_path / "away").rename(tmp_path / "shared")
+    await overdue(committed)
+    assert [ran.outcome for ran in await worked_off(committed, shared)] == ["done"]
+
+
 def sizes(directory: Path) -> list[int]:
     """Of the files in a directory."""
     return sorted(path.stat().st_size for path in directory.iterdir())
