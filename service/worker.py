@@ -22,7 +22,7 @@ from service import schema, settings
 from service.background import beside, ended
 from service.cache.caching import Cache
 from service.db import Database, feed
-from service.db.budget import offered, refuse_excess, sizes
+from service.db.budget import offered, refuse_excess, sizes, slots_of
 from service.db.catalogue import Catalogue
 from service.errors import Problem, SetupError
 from service.http import measured
@@ -197,8 +197,8 @@ def of_worker(loaded: Settings) -> Settings:
 
 
 def room(loaded: Settings) -> int:
-    """How many jobs a worker runs at the same time: each needs a connection to write, and leases are renewed on another one."""
-    return loaded.job_slots or max(1, sizes(loaded).writes - 1)
+    """How many jobs a worker runs at the same time."""
+    return slots_of(loaded, sizes(loaded))
 
 
 def things_of(database: Database, loaded: Settings, sections: Mapping[type[Section], Section]) -> dict[type, Any]:
