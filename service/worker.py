@@ -22,13 +22,14 @@ from service import schema, settings
 from service.background import beside, ended
 from service.cache.caching import Cache
 from service.db import Database, feed
-from service.db.budget import offered, refuse_excess, sizes
+from service.db.budget import offered, refuse_excess, sizes, slots_of
 from service.db.catalogue import Catalogue
 from service.errors import Problem, SetupError
 from service.http import measured
 from service.http.metrics import Metrics
 from service.http.spooling import exports_of
 from service.jobs.backlog import Backlog
+from service.jobs.folder import check_directory
 from service.jobs.handing import FUNCTION, SERIALIZING, Handing, forget, queue, redis_settings
 from service.jobs.job import Job
 from service.jobs.links import Links
@@ -187,16 +188,17 @@ def of_worker(loaded: Settings) -> Settings:
     """The settings of a worker's own process: it counts itself, and has time.
 
     Raises:
-        SetupError: there is no Redis to be woken through.
+        SetupError: there is no Redis to be woken through, or files can't be kept where they are to be.
     """
     if redis_url(loaded) is None:
         raise SetupError(NO_REDIS)
+    check_directory(loaded.spool_directory)
     return loaded.model_copy(update={"pool_wait_seconds": PATIENCE_SECONDS, "job_workers": max(1, loaded.job_workers)})
 
 
 def room(loaded: Settings) -> int:
-    """How many jobs a worker runs at the same time: each needs a connection to write, and leases are renewed on another one."""
-    return loaded.job_slots or max(1, sizes(loaded).writes - 1)
+    """How many jobs a worker runs at the same time."""
+    return slots_of(loaded, sizes(loaded))
 
 
 def things_of(database: Database, loaded: Settings, sections: Mapping[type[Section], Section]) -> dict[type, Any]:

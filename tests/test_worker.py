@@ -288,6 +288,12 @@ async def test_without_a_redis_or_a_table_it_says_what_to_do(empty_database: str
         await queue_of(given(empty_database, servers.redis))
 
 
+def test_a_directory_for_files_that_cannot_be_used(tmp_path: Path) -> None:
+    loaded = settings_of("postgresql://h/d", redis_url="redis://h", spool_directory=tmp_path / "nowhere")
+    with pytest.raises(SetupError, match=r"SHELFMARK_SPOOL_DIRECTORY .* can't be written to"):
+        of_worker(loaded)
+
+
 async def test_it_can_wait_for_a_database_to_work_on(
     empty_database: str, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ def show(id_: Annotated[int, typer.Argument(metavar="ID", help="The job's number
 
 @app.command()
 def retry(ids: Ids) -> None:
-    """Let jobs that failed or were cancelled go on, where they had come to."""
+    """Let jobs that failed or were cancelled go on, where they had come to; imports from the start of their files."""
     from service.cli.steering import retry
 
     retry(ids)

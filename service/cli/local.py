@@ -22,6 +22,7 @@ from service.cli.serving import meeting, web
 from service.cli.tending import tended
 from service.cli.welcome import welcome
 from service.http.tokens import Signatures
+from service.jobs.folder import check_directory
 from service.local.header import NAME
 from service.local.visiting import visiting
 from service.settings import Settings
@@ -37,9 +38,10 @@ def run(**options: Any) -> None:
     """Start what isn't running, and serve until Ctrl-C.
 
     Raises:
-        SetupError: a server can't be started, or no port is free.
+        SetupError: a setting can't be used, a server can't be started, or no port is free.
     """
     asked = settings.load(**options)
+    check_directory(asked.spool_directory)
     if asked.database_url:
         console.print("DATABASE_URL is set, and not used: `up` has a database of its own. `shelfmark serve` uses the one you set.")
     _hear_signals()

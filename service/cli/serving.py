@@ -16,6 +16,7 @@ from service.app import create_app
 from service.cli.environment import exported
 from service.cli.ports import require_free
 from service.cli.stopping import Draining, Supervising, ending_well
+from service.jobs.folder import check_directory
 from service.local.urls import database_url
 from service.settings import Settings
 from service.telemetry import configure_logging
@@ -31,11 +32,12 @@ def run(**options: Any) -> None:
     """Serve until a signal says stop; 0 if all that was in flight could end.
 
     Raises:
-        SetupError: a setting is missing, the port is taken, or the database would give wrong answers.
+        SetupError: a setting is missing or can't be used, the port is taken, or the database would give wrong answers.
     """
     loaded = settings.load(**options)
     loaded.signing()
     database_url(loaded)
+    check_directory(loaded.spool_directory)
     require_free(loaded.host, loaded.port)
     configure_logging(loaded)
     asyncio.run(_rehearse(create_app(loaded)))

@@ -80,7 +80,8 @@ def retry(ids: Sequence[int]) -> None:
     async def again(session: AsyncSession, id_: int) -> str:
         row = await one(session, id_)
         if await transitions.retry(session, id_):
-            return f"Job {id_} ({row.name}) waits for a worker{' and goes on where it was' if row.checkpoint is not None else ''}."
+            goes_on = row.checkpoint is not None and row.name not in transitions.ANEW
+            return f"Job {id_} ({row.name}) waits for a worker{' and goes on where it was' if goes_on else ''}."
         if row.state in {"failed", "cancelled"}:
             raise SetupError(f"Another job with the key {row.key} is open: job {id_} would do the same. Wait for that one.")
         raise SetupError(f"Job {id_} is {row.state}: only one that has failed, or was cancelled, can be tried again.")

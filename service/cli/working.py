@@ -23,6 +23,8 @@ def run(slots: int | None, *, attended: bool = False) -> None:
         SetupError: a setting is missing, or the database has no jobs.
     """
     loaded = of_worker(settings.load())
+    if slots:
+        loaded = loaded.model_copy(update={"job_slots": slots})  # their connections are counted
     configure_logging(loaded)
 
     async def until_told() -> None:

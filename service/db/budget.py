@@ -17,8 +17,8 @@ RESERVE = 3
 """For a migration, for `shelfmark doctor`, and for a person with psql."""
 LEAST = 2 + ASIDE
 """Of each process: one to read, one to write."""
-OF_A_WORKER = 2
-"""Of each process that runs jobs, besides: the relay's, and that of a file which is imported."""
+RELAY = 1
+"""Of each process that runs jobs, besides. So is one for each of its slots, which a file that is imported has for itself."""
 READS, WRITES = 6, 4
 """Of each process, where neither a budget nor a size is set."""
 SHARE_OF_READS = 0.6
@@ -55,15 +55,21 @@ def sizes(settings: Settings) -> Sizes:
         return Sizes(reads, writes)
     if settings.connection_budget is None:
         return Sizes(reads or READS, writes or WRITES)
-    each = (settings.connection_budget - RESERVE - _of_workers(settings)) // processes(settings) - ASIDE
-    found = _shared(each, reads, writes)
-    if min(found.reads, found.writes) < 1:
-        raise SetupError(
-            f"SHELFMARK_CONNECTION_BUDGET={settings.connection_budget} is too small: {RESERVE} are kept in reserve, and each of "
-            f"{_counted(settings)} needs at least {LEAST}: one to read, one to write, one for health. One that runs jobs "
-            f"(SHELFMARK_JOB_WORKERS={settings.job_workers}) needs {OF_A_WORKER} more. Raise it, or run fewer processes."
-        )
-    return found
+    for each in range(settings.connection_budget // processes(settings) - ASIDE, 1, -1):
+        found = _shared(each, reads, writes)
+        if min(found.reads, found.writes) >= 1 and _sum(settings, found) <= settings.connection_budget:
+            return found
+    raise SetupError(
+        f"SHELFMARK_CONNECTION_BUDGET={settings.connection_budget} is too small: {RESERVE} are kept in reserve, and each of "
+        f"{_counted(settings)} needs at least {LEAST}: one to read, one to write, one for health. One that runs jobs "
+        f"(SHELFMARK_JOB_WORKERS={settings.job_workers}) needs {RELAY} more, and as many as it has slots. Raise it, or run fewer "
+        "processes."
+    )
+
+
+def slots_of(settings: Settings, found: Sizes) -> int:
+    """How many jobs a worker runs at the same time: each needs a connection to write, and leases are renewed on another one."""
+    return settings.job_slots or max(1, found.writes - 1)
 
 
 def processes(settings: Settings) -> int:
@@ -73,14 +79,15 @@ def processes(settings: Settings) -> int:
 
 def needed(settings: Settings) -> int:
     """All connections that the service may have at the same time."""
-    return processes(settings) * sizes(settings).total + _of_workers(settings) + RESERVE
+    return _sum(settings, sizes(settings))
 
 
 def arithmetic(settings: Settings) -> str:
-    """The sum, as a part of a sentence: `2 processes x (6 reads + 4 writes + 1 aside) + 2 of 1 worker + 3 in reserve = 27 ...`."""
+    """The sum, as a part of a sentence: `2 processes x (6 reads + 4 writes + 1 aside) + 1 worker x (1 relay + 3 slots) + ...`."""
     found = sizes(settings)
     each = f"({found.reads} reads + {found.writes} writes + {ASIDE} aside)"
-    jobs = f" + {_of_workers(settings)} of {_named(settings.job_workers, 'worker')}" if settings.job_workers else ""
+    of_one = f"({RELAY} relay + {_named(slots_of(settings, found), 'slot')})"
+    jobs = f" + {_named(settings.job_workers, 'worker')} x {of_one}" if settings.job_workers else ""
     return f"{_counted(settings)} x {each}{jobs} + {RESERVE} in reserve = {needed(settings)} connections"
 
 
@@ -102,7 +109,7 @@ def refuse_excess(settings: Settings, most: int) -> None:
 
 def _remedy(settings: Settings, most: int) -> str:
     """What to do where there are fewer connections than the service would have."""
-    least = processes(settings) * LEAST + _of_workers(settings) + RESERVE
+    least = _sum(settings, Sizes(1, 1))
     if most < least:
         return (
             f"{_counted(settings)} can't do with fewer than {least}: raise max_connections, or what limits the role or the "
@@ -125,9 +132,10 @@ def _shared(each: int, reads: int | None, writes: int | None) -> Sizes:
     return Sizes(mine, each - mine)
 
 
-def _of_workers(settings: Settings) -> int:
-    """What all workers need besides what every process does."""
-    return settings.job_workers * OF_A_WORKER
+def _sum(settings: Settings, found: Sizes) -> int:
+    """All connections, where each process has pools of these sizes."""
+    of_workers = settings.job_workers * (RELAY + slots_of(settings, found))
+    return processes(settings) * found.total + of_workers + RESERVE
 
 
 def _counted(settings: Settings) -> str:

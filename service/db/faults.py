@@ -6,6 +6,7 @@ from a session, as the dialect's error from a pool, as asyncpg's from a lease. A
 words of its own.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,7 @@ FAULTS = (DBAPIError, EmulatedDBAPIException, PoolTimeoutError, TimeoutError, Co
 ENDED = ("08", "57P")
 """How the states begin with which a server ends a connection: what it did last isn't known."""
 LOST = {"08000", "08003", "08006", "57P01", "57P02"}
+OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE}
 COLLIDED = {"40001", "40P01"}
 
 BY_STATE: dict[str, tuple[type[Problem], str]] = {
@@ -85,8 +87,13 @@ def problem(error: BaseException) -> Problem | None:
     if isinstance(error, TimeoutError):
         return TimedOut(SLOW)
     if isinstance(error, OSError):
-        return Unavailable(AWAY)
+        return None if _is_of_a_file(error) else Unavailable(AWAY)
     return _by_state(error) if isinstance(error, (DBAPIError, EmulatedDBAPIException, *OF_THE_DRIVER)) else None
+
+
+def _is_of_a_file(error: OSError) -> bool:
+    """Whether it was about a file, not a connection."""
+    return error.filename is not None or error.errno in OF_FILES
 
 
 def gone(error: BaseException | None) -> bool:

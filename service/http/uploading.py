@@ -4,9 +4,10 @@ It is one part of a multipart body, or the body itself. While it is on its way i
 whose client has left.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 from starlette.requests import ClientDisconnect, Request
@@ -32,6 +33,7 @@ KINDS: dict[str, Format | None] = {
     "text/plain": None,
 }
 """The media types of a body that is a file, and the format that each means."""
+Add = Callable[[bytes], Awaitable[None]]
 PACE_BYTES = 64 * 1024
 ADVICE = "Compress it (gzip), or divide it."
 READS = f"Send the file as {FORM}, or as the body itself, with one of these as its Content-Type: {', '.join(KINDS)}."
@@ -88,7 +90,7 @@ async def uploaded(request: Request, spool: Spool, quota: Quota) -> AsyncIterato
         allowance.check(int(request.headers.get("content-length", 1)))
         file = await spool.open("", UPLOAD, asked_by=asked_by)
     try:
-        digest = await _received(request, spool, file, parts, allowance)
+        digest = await _received(request, partial(_added, spool, quota, asked_by, file), parts, allowance)
         yield Upload(file, parts.name if parts else "", parts.kind if parts else kind, digest)
     except FileGone:
         raise SlowBody("The file stood still for so long that its beginning is gone. Send it again, all at once.") from None
@@ -98,8 +100,19 @@ async def uploaded(request: Request, spool: Spool, quota: Quota) -> AsyncIterato
         raise
 
 
-async def _received(request: Request, spool: Spool, file: int, parts: OneFile | None, allowance: Allowance) -> bytes:
-    """Put a body into a file of the spool; the digest of the file."""
+async def _added(spool: Spool, quota: Quota, asked_by: str, file: int, data: bytes) -> None:
+    """Add to a file, as far as its key may: others of its files are on their way too."""
+
+    async def add() -> None:
+        async with spool.database.writing() as unit:
+            await quota.check(unit.session, asked_by, len(data))
+            await spool.append(file, data)
+
+    await spool.database.attempt(add)
+
+
+async def _received(request: Request, add: Add, parts: OneFile | None, allowance: Allowance) -> bytes:
+    """Put a body into a file of the spool, part by part; the digest of the file."""
     digest, held, size = sha256(), list[bytes](), 0
     try:
         async for data in request.stream():
@@ -110,12 +123,12 @@ async def _received(request: Request, spool: Spool, file: int, parts: OneFile | 
             size += len(content)
             if size >= CHUNK_BYTES:
                 whole = b"".join(held)
-                await spool.append(file, whole[:CHUNK_BYTES])
+                await add(whole[:CHUNK_BYTES])
                 held, size = [whole[CHUNK_BYTES:]], size - CHUNK_BYTES
     except ClientDisconnect:
         raise MalformedUpload("The body ended before it was whole. Send it again.") from None
     if parts:
         parts.end()
     if size:
-        await spool.append(file, b"".join(held))
+        await add(b"".join(held))
     return digest.digest()

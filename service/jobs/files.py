@@ -4,6 +4,7 @@ Times are the database's clock. A file is written until it is sealed, and read f
 """
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -116,13 +117,14 @@ def abandoned(file: int) -> Update:
     return update(FILES).where(living(file), FILES.c.sealed_at.is_(None)).values(expires_at=NOW)
 
 
-def condemned(*, shared: bool) -> Update:
+def condemned(*, shared: bool, left: Sequence[int] = ()) -> Update:
     """Take hold of a file that has expired. It is changed, so that whoever was about to write to it finds it gone.
 
     Args:
         shared: whether files in the shared directory may be taken too.
+        left: files that are left alone.
     """
-    expired = and_(FILES.c.expires_at < NOW, true() if shared else FILES.c.place.is_(None))
+    expired = and_(FILES.c.expires_at < NOW, true() if shared else FILES.c.place.is_(None), FILES.c.id.not_in(left))
     oldest = select(FILES.c.id).where(expired).order_by(FILES.c.expires_at).limit(1)
     one = oldest.with_for_update(skip_locked=True).scalar_subquery()
     return update(FILES).where(FILES.c.id == one).values(expires_at=PAST, sealed_at=None)

@@ -1,6 +1,7 @@
 """A directory that all machines share, as the spool's place for bytes: written at a position, synced before a file is sealed.
 
-Names in it are the spool's own. What a transaction added that was rolled back lies beyond the size that the database knows, and is
+Names in it are the spool's own. A file is made by its first bytes: where it is missing later, this is another directory, or
+somebody has removed it. What a transaction added that was rolled back lies beyond the size that the database knows, and is
 overwritten by the next one.
 """
 
@@ -26,8 +27,8 @@ class Folder:
         return self.path / place
 
     def write(self, place: str, position: int, data: bytes) -> None:
-        """Put bytes at a position of a file, which is made if it isn't there."""
-        handle = os.open(self.at(place), os.O_WRONLY | os.O_CREAT, PRIVATE)
+        """Put bytes at a position of a file; at its beginning, it is made if it isn't there."""
+        handle = self._opened(place, make=position == 0)
         try:
             os.lseek(handle, position, os.SEEK_SET)
             rest = memoryview(data)
@@ -38,7 +39,7 @@ class Folder:
 
     def sync(self, place: str, size: int) -> None:
         """Cut a file at its size, and have the disk keep it and its name."""
-        handle = os.open(self.at(place), os.O_WRONLY | os.O_CREAT, PRIVATE)
+        handle = self._opened(place, make=size == 0)
         try:
             os.ftruncate(handle, size)
             os.fsync(handle)
@@ -52,9 +53,21 @@ class Folder:
             file.seek(position)
             return file.read(most)
 
-    def remove(self, place: str) -> None:
-        """Remove a file, if it is there."""
-        self.at(place).unlink(missing_ok=True)
+    def remove(self, place: str, *, there: bool = False) -> None:
+        """Remove a file, if it is there.
+
+        Args:
+            place: its name.
+            there: whether it should be. Where no file at all is, a share may not be mounted, and the file come back.
+
+        Raises:
+            FileNotFoundError: that is so.
+        """
+        try:
+            self.at(place).unlink()
+        except FileNotFoundError:
+            if there and next(self.path.iterdir(), None) is None:
+                raise
 
     def check(self) -> None:
         """Write a file, sync, read and remove it.
@@ -78,12 +91,25 @@ class Folder:
         if not same:
             raise SetupError(f"SHELFMARK_SPOOL_DIRECTORY ({self.path}) doesn't give back what was written to it.")
 
+    def _opened(self, place: str, *, make: bool) -> int:
+        return os.open(self.at(place), os.O_WRONLY | (os.O_CREAT if make else 0), PRIVATE)
+
     def _sync_names(self) -> None:
         handle = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def check_directory(path: Path | None) -> None:
+    """Refuse a directory that is set for files and can't be used.
+
+    Raises:
+        SetupError: it can't.
+    """
+    if path is not None:
+        Folder(path).check()
 
 
 def pieces(data: bytes, most: int) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """How much of the background one API key may have: jobs open at once, an upload on its way among them, and bytes of files a day.
 
-Who takes part takes turns, key by key: what is counted stands until the transaction ends that adds to it.
+Who begins something takes turns, key by key: what is counted stands until the transaction ends that adds to it. Bytes are counted
+again with each part of a file, together with those of others that are written meanwhile: the excess is a part of each at the most.
 """
 
 import datetime
@@ -66,6 +67,14 @@ class Quota:
         """How large a key's files may still be, of those of a day."""
         whole, (sent, seconds) = self._a_day(kind), await sent_of(session, key, kind)
         return Allowance(whole, whole - sent, seconds, ACTS[kind])
+
+    async def check(self, session: AsyncSession, key: str, size: int, kind: Kind = UPLOAD) -> None:
+        """Refuse a part of a file, in the transaction that adds it, if it is more than is left by now.
+
+        Raises:
+            TooManyRequests: it is.
+        """
+        (await self.left(session, key, kind)).check(size)
 
     def _a_day(self, kind: Kind) -> int:
         return self.exported_a_day if kind == EXPORT else self.bytes_a_day

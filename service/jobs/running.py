@@ -23,8 +23,9 @@ from service.jobs.job import Job, Refused
 from service.jobs.transitions import Claim, Claimed
 
 TELL_SECONDS = 0.5
-Outcome = Literal["done", "failed", "queued", "cancelled", "fenced"]
-"""How a run ended; `queued`: it failed and is tried again, `fenced`: another run has taken over."""
+Outcome = Literal["done", "failed", "queued", "postponed", "cancelled", "fenced"]
+"""How a run ended; `queued`: it failed and is tried again, `postponed`: it waits, `fenced`: another run has taken over."""
+POSTPONED: Mapping[str | None, Outcome] = {"queued": "postponed", "cancelled": "cancelled"}
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,19 @@ class Fenced(Exception):
 
 class Unable(ShelfmarkError):
     """A run that failed, and may go better another time; the message is a sentence for people."""
+
+
+class Postponed(Exception):
+    """A run that has to wait for something else ends, and leaves its slot to others; another begins after a while.
+
+    Args:
+        message: what it waits for, for people.
+        seconds: after which it is looked at again.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.message, self.seconds = message, seconds
 
 
 class Run:
@@ -160,6 +174,10 @@ async def perform(
     except Fenced:
         async with database.writing() as unit:
             return claimed.name, "cancelled" if await transitions.cancelled(unit.session, claim) else "fenced"
+    except Postponed as wait:
+        async with database.writing() as unit:
+            state = await transitions.postpone(unit.session, claim, wait.seconds, wait.message)
+        return claimed.name, POSTPONED.get(state, "fenced")
     except Exception as error:  # noqa: BLE001  # whatever it is, the job's row says it
         return claimed.name, await _failed(database, claimed, error)
 

@@ -190,4 +190,5 @@ class Slots:
     def _count(self, name: str, outcome: str, seconds: float) -> None:
         known = name if name in self._jobs else "unknown"
         self._outcomes[known, outcome] = self._outcomes.get((known, outcome), 0) + 1
-        self._took.setdefault(known, Spread(RUN_BOUNDS)).add(seconds)
+        if outcome != "postponed":  # one that waits is looked at again and again
+            self._took.setdefault(known, Spread(RUN_BOUNDS)).add(seconds)

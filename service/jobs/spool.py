@@ -8,9 +8,8 @@ job. What a rolled-back transaction added was never there. Files expire, and `pr
 
 import asyncio
 import datetime
-import errno
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,8 +21,9 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from service.db import Database
 from service.db.session import once_more
-from service.errors import Problem, ShelfmarkError, StorageFull
+from service.errors import Problem, ShelfmarkError
 from service.jobs import files
+from service.jobs.directory import Directory
 from service.jobs.files import FILES
 from service.jobs.folder import Folder, pieces
 from service.settings import Settings
@@ -32,16 +32,27 @@ Kind = Literal["upload", "rejects", "export"]
 CHUNK_BYTES = 1 << 20
 PRUNED_CHUNKS = 32
 """Chunks that one transaction removes."""
+LEFT_MOST = 100
+"""Files of the shared directory that can't be removed, after which it is left alone: it may be away."""
 NAME_CHARACTERS = 200
 WAITS_SECONDS = (0.1, 0.5, 1.0, 2.0)
 """Between tries to read a chunk: a file is long, and the database may be busy, or away, for a moment."""
 UNSEALED = datetime.timedelta(hours=1)
-FULL = "The disk that files are kept on is full, so nothing can be added to this one. All else works."
 A_WEEK = datetime.timedelta(days=7)
 
 
 class FileGone(ShelfmarkError):
     """A file of the spool that isn't there any more, or was never whole."""
+
+
+class Elsewhere(FileGone):
+    """A file whose bytes aren't where this process looks, though they should be somewhere."""
+
+    def __init__(self, file: int) -> None:
+        super().__init__(
+            f"File {file} of the spool isn't where this process looks for it. SHELFMARK_SPOOL_DIRECTORY must lead to the same "
+            "directory in every process, web servers and workers; or the file was removed by hand."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ class Spool:
         unsealed: datetime.timedelta = UNSEALED,
     ) -> None:
         self.database = database
-        self._folder = Folder(directory) if directory else None
+        self._directory = Directory(directory) if directory else None
         self._lasting, self._unsealed = lasting, unsealed
 
     @classmethod
@@ -106,7 +117,7 @@ class Spool:
             asked_by: the prefix of the API key that wants it.
             unsealed: for how long it is kept if nothing is added.
         """
-        place = uuid4().hex if self._folder else None
+        place = uuid4().hex if self._directory else None
         return await self._added(files.added(plain(name), kind, asked_by, place, unsealed or self._unsealed))
 
     @once_more
@@ -124,8 +135,8 @@ class Spool:
             if row is None:
                 raise FileGone(f"File {file} of the spool is sealed or gone: nothing can be added to it.")
             if row.place is not None:
-                with _room():
-                    await asyncio.to_thread(self._shared(file).write, row.place, row.size - len(data), data)
+                with _there(file):
+                    await self._shared(file).write(row.place, row.size - len(data), data)
             elif parts:
                 rows = [
                     {"file_id": file, "number": number, "bytes": part} for number, part in enumerate(parts, row.chunks - len(parts))
@@ -151,8 +162,8 @@ class Spool:
             if row is None:
                 raise FileGone(f"File {file} of the spool is sealed or gone: it can't be ended.")
             if row.place is not None:
-                with _room():
-                    await asyncio.to_thread(self._shared(file).sync, row.place, row.size)
+                with _there(file):
+                    await self._shared(file).sync(row.place, row.size)
             return _spooled(row)
 
     async def find(self, file: int) -> Spooled:
@@ -187,11 +198,12 @@ class Spool:
 
         Raises:
             FileGone: it isn't sealed, or has expired.
+            Elsewhere: its bytes aren't where this process looks.
         """
         known = await self._whole(file)
         if known.place is not None:
-            path = self._shared(file).at(known.place)
-            await asyncio.to_thread(path.stat)  # a directory that isn't mounted is no reason to call the file gone
+            with _there(file):
+                path = await self._shared(file).at(known.place)
             yield path
             return
         with tempfile.NamedTemporaryFile(prefix="shelfmark-") as copy:
@@ -219,11 +231,15 @@ class Spool:
             await unit.session.execute(files.abandoned(file))
 
     async def prune(self) -> int:
-        """Remove what has expired; how many files that were. In short transactions, and any number may run at once."""
-        count = 0
-        while (row := await self._condemned()) is not None:
-            if row.place is not None:
-                await asyncio.to_thread(self._shared(row.id).remove, row.place)
+        """Remove what has expired; how many files that were. In short transactions, and any number may run at once.
+
+        What can't be removed from the shared directory is left for the next time.
+        """
+        count, left = 0, list[int]()
+        while (row := await self._condemned(left)) is not None:
+            if row.place is not None and not await self._shared(row.id).remove(row.place, there=row.size > 0):
+                left.append(row.id)
+                continue
             while await self._rows(files.emptied(row.id, PRUNED_CHUNKS)) == PRUNED_CHUNKS:
                 pass
             await self._rows(files.removed(row.id))
@@ -249,22 +265,21 @@ class Spool:
     async def _chunk(self, known: Spooled, number: int, position: int) -> bytes:
         if known.place is not None:
             most = min(CHUNK_BYTES, known.size - position)
-            return await asyncio.to_thread(self._shared(known.id).read, known.place, position, most)
+            with _there(known.id):
+                return await self._shared(known.id).read(known.place, position, most)
         return await self.database.read(lambda session: session.scalar(files.chunk(known.id, number))) or b""
 
-    def _shared(self, file: int) -> Folder:
-        if self._folder is None:
-            raise FileGone(
-                f"File {file} of the spool lies in a shared directory. Set SHELFMARK_SPOOL_DIRECTORY to it in this process too."
-            )
-        return self._folder
+    def _shared(self, file: int) -> Directory:
+        if self._directory is None:
+            raise Elsewhere(file)
+        return self._directory
 
     @once_more
-    async def _condemned(self) -> Row[Any] | None:
+    async def _condemned(self, left: Sequence[int]) -> Row[Any] | None:
+        shared = self._directory is not None and len(left) < LEFT_MOST
         async with self.database.writing() as unit:
-            return (
-                await unit.session.execute(files.condemned(shared=self._folder is not None).returning(FILES.c.id, FILES.c.place))
-            ).one_or_none()
+            condemning = files.condemned(shared=shared, left=left).returning(FILES.c.id, FILES.c.place, FILES.c.size)
+            return (await unit.session.execute(condemning)).one_or_none()
 
     @once_more
     async def _added(self, adding: ReturningInsert[int]) -> int:
@@ -286,14 +301,12 @@ def plain(name: str) -> str:
 
 
 @contextmanager
-def _room() -> Iterator[None]:
-    """Say that the disk of the shared directory is full, where it is."""
+def _there(file: int) -> Iterator[None]:
+    """Say that a file isn't in the directory, where that is so."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        raise StorageFull(FULL) from error
+    except FileNotFoundError as error:
+        raise Elsewhere(file) from error
 
 
 def _spooled(row: Row[Any]) -> Spooled:

@@ -20,7 +20,7 @@ from service.jobs.job import Refused, job
 from service.jobs.lines import Formulas, Style
 from service.jobs.links import Links
 from service.jobs.opening import Format
-from service.jobs.quota import EXPORT, Allowance, Quota
+from service.jobs.quota import EXPORT, Quota
 from service.jobs.running import Fenced, Run, Unable
 from service.jobs.spool import CHUNK_BYTES, FileGone, Spool, Spooled
 from service.settings import Settings
@@ -117,6 +117,7 @@ class _Writing:
 
     def __init__(self, run: Run, wanted: Wanted) -> None:
         self._run, self._wanted, self._spool = run, wanted, run.uses(Spool)
+        self._quota = Quota.of(run.uses(Settings))
         self._kept: Mapping[str, Any] | None = run.checkpoint
         self._file: int = self._kept["file"] if self._kept else 0
 
@@ -134,22 +135,26 @@ class _Writing:
         """
         export, choice = self._run.uses(Exports).made(self._wanted)
         total = await export.rows.estimate(export.question, choice) if choice.kind == "list" else None
-        allowance, before = await self._allowance(), self._before(export)
+        before = self._before(export)
         if before is None:  # by itself: a directory keeps bytes of what was rolled back, and the row leads to them
             name = f"{self._wanted.table}.{self._wanted.style.format}"
             self._file = await self._spool.open(name, EXPORT, asked_by=self._run.asked_by)
         reached = before or Reached()
         async with aclosing(_pieces(Exporting(export, before))) as pieces:
             async for data, reached in pieces:
-                allowance.take(len(data))
                 kept = {"file": self._file, **reached.dumped(export)}
                 await self._run.database.attempt(partial(self._keep, data, kept, reached, total))
                 self._kept = kept
         return await self._spool.find(self._file), reached
 
     async def _keep(self, data: bytes, kept: Mapping[str, Any], reached: Reached, total: int | None) -> None:
-        """Add a piece, in the transaction that keeps how far the file is with it."""
-        async with self._run.chunk():
+        """Add a piece, in the transaction that keeps how far the file is with it.
+
+        Raises:
+            TooManyRequests: the key's files of a day are too large with it.
+        """
+        async with self._run.chunk() as unit:
+            await self._quota.check(unit.session, self._run.asked_by, len(data), EXPORT)
             await self._spool.append(self._file, data)
             if reached.whole:
                 await self._spool.seal(self._file)
@@ -161,11 +166,6 @@ class _Writing:
             with suppress(ValueError):  # a key is of another type now
                 return Reached.loaded(export, self._kept)
         return None
-
-    async def _allowance(self) -> Allowance:
-        """How large the file may be."""
-        async with self._run.database.reading() as session:
-            return await Quota.of(self._run.uses(Settings)).left(session, self._run.asked_by, EXPORT)
 
     @asynccontextmanager
     async def dropped(self) -> AsyncIterator[None]:

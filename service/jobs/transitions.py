@@ -1,7 +1,7 @@
 """How a job's row changes, each change one statement, all by the database's clock.
 
     queued -> (handed out: claim grows) -> running -> done | failed | cancelled
-       ^------------ tried again, handed back, lease over ------------|
+       ^------- tried again, handed back, postponed, lease over ------|
 
 Whoever runs a job names its claim. A statement that finds another claim, or a job that was ended, changes nothing and says so.
 """
@@ -139,9 +139,11 @@ HAND_BACK = text("""
 UPDATE shelfmark_jobs AS job SET
   state = CASE WHEN cancel_at IS NULL THEN 'queued' ELSE 'cancelled' END,
   finished_at = CASE WHEN cancel_at IS NOT NULL THEN clock_timestamp() END,
-  due_at = clock_timestamp()
+  message = coalesce(CAST(:message AS text), job.message),
+  due_at = clock_timestamp() + make_interval(secs => :seconds)
 FROM unnest(CAST(:ids AS bigint[]), CAST(:claims AS bigint[])) AS given(id, claim)
 WHERE job.id = given.id AND job.claim = given.claim AND job.state = 'running'
+RETURNING job.state
 """)
 CANCELLED = text("""
 UPDATE shelfmark_jobs SET state = 'cancelled', finished_at = clock_timestamp()
@@ -160,7 +162,8 @@ RETURNING state
 RETRY = text("""
 WITH job AS (
   UPDATE shelfmark_jobs SET
-    state = 'queued', failures = 0, due_at = clock_timestamp(), finished_at = NULL, cancel_at = NULL, error = NULL, handed = false
+    state = 'queued', failures = 0, due_at = clock_timestamp(), finished_at = NULL, cancel_at = NULL, error = NULL, handed = false,
+    checkpoint = CASE WHEN name = ANY (CAST(:anew AS text[])) THEN NULL ELSE checkpoint END
   WHERE id = :id AND state IN ('failed', 'cancelled')
     AND NOT EXISTS (
       SELECT FROM shelfmark_jobs AS other
@@ -179,6 +182,8 @@ DELETE FROM shelfmark_jobs WHERE id IN (
   ORDER BY finished_at LIMIT :most FOR UPDATE SKIP LOCKED
 )
 """)
+ANEW = ("import",)
+"""Jobs that begin from their start once they had ended: since then another file may have been imported from the same source."""
 LOST = "The worker that ran it has died, or stood still for longer than its lease."
 DIED = f"{LOST} That was the last of its attempts."
 ALIVE_SECONDS = 10.0
@@ -265,7 +270,7 @@ async def fail(session: Session, claim: Claim, error: str, *, final: bool = Fals
         error: why, as a sentence.
         final: whether trying again is of no use.
     """
-    values = {"error": error[:ERROR_MOST].replace("\0", ""), "final": final, "most": BACKOFF_MOST_SECONDS}
+    values = {"error": _storable(error[:ERROR_MOST]), "final": final, "most": BACKOFF_MOST_SECONDS}
     found: str | None = await session.scalar(FAIL, {**_named(claim), **values})
     return found
 
@@ -283,7 +288,14 @@ async def ends(session: Session, claim: Claim, *, failing: bool) -> bool:
 
 async def hand_back(session: Session, claims: Sequence[Claim]) -> None:
     """Leave runs that were broken off to other workers, at once; that is no failure."""
-    await session.execute(HAND_BACK, _apart(claims))
+    await session.execute(HAND_BACK, {**_apart(claims), "seconds": 0.0, "message": None})
+
+
+async def postpone(session: Session, claim: Claim, seconds: float, message: str) -> str | None:
+    """Have a job wait without a worker, which is no failure; its state then, None where it isn't this run's any more."""
+    values = {**_apart([claim]), "seconds": seconds, "message": _storable(message)}
+    found: str | None = await session.scalar(HAND_BACK, values)
+    return found
 
 
 async def cancelled(session: Session, claim: Claim) -> bool:
@@ -298,8 +310,8 @@ async def cancel(session: Session, id_: int) -> str | None:
 
 
 async def retry(session: Session, id_: int) -> bool:
-    """Begin a job anew that failed or was cancelled, where it had come to; False where it can't be."""
-    return await session.scalar(RETRY, {"id": id_}) is not None
+    """Begin a job anew that failed or was cancelled, where it had come to unless it is one of `ANEW`; False where it can't be."""
+    return await session.scalar(RETRY, {"id": id_, "anew": list(ANEW)}) is not None
 
 
 async def prune(session: Session, days: int) -> int:
@@ -313,6 +325,11 @@ def _named(claim: Claim) -> dict[str, int]:
 
 def _apart(claims: Sequence[Claim]) -> dict[str, list[int]]:
     return {"ids": [id_ for id_, _ in claims], "claims": [claim for _, claim in claims]}
+
+
+def _storable(sentence: str) -> str:
+    """A sentence as PostgreSQL keeps text: whatever it quotes may hold NUL, and halves of characters that names of files have."""
+    return sentence.replace("\0", "").encode(errors="replace").decode()
 
 
 def _progress(told: dict[str, Any]) -> dict[str, Any]:

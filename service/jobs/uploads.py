@@ -1,8 +1,8 @@
 """An uploaded file becomes rows: the import as a job, by the same engine as the command.
 
 Each window of rows commits together with the job's checkpoint. A run that takes over from one that was killed stages the file
-again, a quarter to a third of the work of a whole one, and goes on merging where that one had come to. What is rejected becomes a
-file of the spool.
+again, a quarter to a third of the work of a whole one, and goes on merging where that one had come to. One that has to wait for
+another import of its source leaves its slot meanwhile. What is rejected becomes a file of the spool.
 """
 
 import asyncio
@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from service.background import beside
 from service.db import Database
 from service.errors import SetupError
+from service.jobs import turns
 from service.jobs.apart import imported
 from service.jobs.importing import CHUNK_ROWS, AlreadyRunning, Options, Progress, Summary, Unready
 from service.jobs.job import Refused, job
 from service.jobs.links import Links
 from service.jobs.merging import Checkpoint
 from service.jobs.opening import Format
-from service.jobs.running import Run, Unable
+from service.jobs.running import Postponed, Run, Unable
 from service.jobs.shaping import Import, Imports
-from service.jobs.spool import FileGone, Spool, Spooled
+from service.jobs.spool import Elsewhere, FileGone, Spool, Spooled
 from service.local.urls import database_url
 from service.settings import Settings
 
@@ -62,11 +63,14 @@ async def import_upload(
 
     Raises:
         Refused: the file can't be imported.
+        Postponed: another import of its source goes first.
         Unable: not now.
     """
     spool, declared, loaded, links = run.uses(Spool), run.uses(Imports).get(table), run.uses(Settings), run.uses(Links)
     if declared is None:
         raise Refused(f"No file can be imported into {table}: this version declares no import for it.")
+    importing = _Importing(run, declared, source, database_url(loaded, direct=True))
+    await importing.wait()  # before the file is fetched
     try:
         known = await spool.find(upload)
         with tempfile.TemporaryDirectory(prefix="shelfmark-") as folder:
@@ -82,13 +86,15 @@ async def import_upload(
                 rejected_most=None if run.checkpoint else loaded.upload_rejected_most,  # a part of it is imported already
             )
             async with spool.local(upload) as path:
-                summary = await _Importing(run, declared, database_url(loaded, direct=True)).all_of(path, options)
+                summary = await importing.all_of(path, options)
             if not dry_run and (summary.inserted or summary.updated):
                 await _forgotten(run.database, declared)
             file = (
                 await spool.keep(rejects, f"{source}.rejects.csv", "rejects", asked_by=run.asked_by) if summary.rejected else None
             )
         await spool.release(upload, KEPT)
+    except Elsewhere as error:  # by a worker that is set up otherwise it may go
+        raise Unable(str(error)) from error
     except FileGone as gone:
         raise Refused("The file is gone: it expired before it was imported. Upload it again.") from gone
     return {**msgspec.to_builtins(summary), "rejects": file and _told(file, links)}
@@ -97,41 +103,63 @@ async def import_upload(
 class _Importing:
     """One run of an import."""
 
-    def __init__(self, run: Run, declared: Import, url: str) -> None:
-        self._run, self._declared, self._url = run, declared, url
+    def __init__(self, run: Run, declared: Import, source: str, url: str) -> None:
+        self._run, self._declared, self._source, self._url = run, declared, source, url
+        self._named, self._table = f"shelfmark job {run.id}", declared.table.name
         self._progress: Progress | None = None
-        self._waiting = ""
+
+    async def wait(self) -> None:
+        """Leave the slot to others while another import of the source runs, or goes first.
+
+        Raises:
+            Postponed: that is so.
+        """
+        async with self._run.database.reading() as session:
+            ahead = await self._is_ahead(session) or await turns.is_held(session, self._table, self._source, own=self._named)
+        if ahead:
+            raise self._postponed()
 
     async def all_of(self, path: Path, options: Options) -> Summary:
-        """Import a file, once no other import of its source runs."""
+        """Import a file."""
         before = self._run.checkpoint
         resumed = None if before is None else msgspec.convert(before, Checkpoint)
         async with self._telling():
-            while True:
-                try:
-                    return await imported(
-                        self._url,
-                        self._declared,
-                        path,
-                        options,
-                        self._reached,
-                        save=self._save,
-                        resumed=resumed,
-                        alone_as=f"shelfmark job {self._run.id}",
-                    )
-                except AlreadyRunning:
-                    self._waiting = f"waiting for another import into {self._declared.table.name} from {options.source}"
-                    await asyncio.sleep(WAIT_SECONDS)
-                except Unready as error:
-                    raise Unable(str(error)) from error
-                except SetupError as error:
-                    raise Refused(str(error)) from error
+            try:
+                return await imported(
+                    self._url,
+                    self._declared,
+                    path,
+                    options,
+                    self._reached,
+                    save=self._save,
+                    resumed=resumed,
+                    alone_as=self._named,
+                )
+            except AlreadyRunning as error:
+                raise self._postponed() from error
+            except Unready as error:
+                raise Unable(str(error)) from error
+            except SetupError as error:
+                raise Refused(str(error)) from error
+
+    def _postponed(self) -> Postponed:
+        return Postponed(f"waiting for another import into {self._table} from {self._source}", WAIT_SECONDS)
+
+    async def _is_ahead(self, session: AsyncConnection | AsyncSession) -> bool:
+        fresh = self._run.checkpoint is None
+        return await turns.is_ahead(session, self._table, self._source, id_=self._run.id, fresh=fresh)
 
     def _reached(self, progress: Progress) -> None:
         self._progress = progress
 
     async def _save(self, connection: AsyncConnection, reached: Checkpoint) -> None:
-        """Keep how far it came, in the window's own transaction."""
+        """Keep how far it came, in the window's own transaction.
+
+        Raises:
+            Postponed: another job goes first after all. It was asked for meanwhile, or had the lock when this one looked.
+        """
+        if self._run.checkpoint is None and await self._is_ahead(connection):
+            raise self._postponed()
         known = self._progress
         counted = {"done": reached.merged, "total": known.total} if known and known.stage == "merging" else {}
         await self._run.save(connection, msgspec.to_builtins(reached), **counted)
@@ -144,8 +172,6 @@ class _Importing:
             found = self._progress
             if found:
                 await self._run.tell(done=found.done, total=found.total, message=MESSAGES[found.stage])
-            elif self._waiting:
-                await self._run.tell(message=self._waiting)
             await asyncio.sleep(TOLD_SECONDS)
 
 

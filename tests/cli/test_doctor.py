@@ -63,7 +63,8 @@ def test_all_is_well(ask: Doctor) -> None:
     assert ask() == (0, [])
     told = "\n".join(ask.well)
     sum_of_all = (
-        r"^2 processes x \(6 reads \+ 4 writes \+ 1 aside\) \+ 2 of 1 worker \+ 3 in reserve = 27 connections of the \d+ that "
+        r"^2 processes x \(6 reads \+ 4 writes \+ 1 aside\) \+ 1 worker x \(1 relay \+ 3 slots\) \+ 3 in reserve = 29 "
+        r"connections of the \d+ that "
         r"PostgreSQL offers; "
     )
     assert re.search(sum_of_all + r"\d+ are open now$", told, re.MULTILINE)
@@ -152,7 +153,8 @@ def test_more_connections_than_there_are(ask: Doctor) -> None:
     code, (found,) = ask(SHELFMARK_READ_POOL_SIZE="400", WEB_CONCURRENCY="3")
     assert code == 1
     assert found.startswith(
-        "4 processes x (400 reads + 4 writes + 1 aside) + 2 of 1 worker + 3 in reserve = 1625 connections, and PostgreSQL offers "
+        "4 processes x (400 reads + 4 writes + 1 aside) + 1 worker x (1 relay + 3 slots) + 3 in reserve = 1627 "
+        "connections, and PostgreSQL offers "
     )
 
 
@@ -168,10 +170,8 @@ def test_a_role_that_may_have_few_connections(ask: Doctor, role: str, limit: int
     administer(owner_of(role), f"ALTER ROLE {make_url(role).username} CONNECTION LIMIT {limit}")
     code, found = ask(DATABASE_URL=role)
     assert code == 1
-    sum_of_all = (
-        "2 processes x (6 reads + 4 writes + 1 aside) + 2 of 1 worker + 3 in reserve = 27 connections, and PostgreSQL offers "
-    )
-    assert found[0].startswith(sum_of_all)
+    sum_of_all = "2 processes x (6 reads + 4 writes + 1 aside) + 1 worker x (1 relay + 3 slots) + 3 in reserve = 29"
+    assert found[0].startswith(f"{sum_of_all} connections, and PostgreSQL offers ")
     assert f"offers {limit}. " in found[0]
     assert advised in found[0]
     if limit > 2:

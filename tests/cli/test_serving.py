@@ -31,6 +31,13 @@ def test_without_secrets(scratch: Path) -> None:
     assert "openssl rand -hex 32" in ended.err
 
 
+def test_a_directory_for_files_that_cannot_be_used(scratch: Path) -> None:
+    given = {"DATABASE_URL": "postgresql://nowhere.invalid/name", "SHELFMARK_SECRETS": SECRET}
+    ended = run(scratch, SHELFMARK, "serve", SHELFMARK_SPOOL_DIRECTORY="/nowhere", **given)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("SHELFMARK_SPOOL_DIRECTORY (/nowhere) can't be written to: No such file or directory.")
+
+
 def test_a_taken_port(scratch: Path) -> None:
     """It ends with 2 and a sentence, and takes no other port."""
     with taken() as port:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import Database
-from service.db.budget import OF_A_WORKER, RESERVE, Sizes, arithmetic, needed, offered, processes, refuse_excess, sizes
+from service.db.budget import RELAY, RESERVE, Sizes, arithmetic, needed, offered, processes, refuse_excess, sizes
 from service.errors import SetupError
 from service.settings import Settings
 
@@ -20,15 +20,16 @@ def settings(**given: int) -> Settings:
 def test_without_a_budget() -> None:
     assert sizes(settings()) == Sizes(6, 4)
     assert needed(settings()) == 6 + 4 + 1 + RESERVE
-    assert needed(Settings(_env_file=None)) == 2 * (6 + 4 + 1) + OF_A_WORKER + RESERVE  # one worker is counted
+    assert needed(Settings(_env_file=None)) == 2 * (6 + 4 + 1) + RELAY + 3 + RESERVE  # one worker is counted
 
 
 @pytest.mark.parametrize(
     ("given", "found"),
     [
         ({"connection_budget": 25, "web_concurrency": 2}, Sizes(6, 4)),
-        ({"connection_budget": 97, "web_concurrency": 4, "job_workers": 2}, Sizes(8, 6)),
-        ({"connection_budget": 97, "web_concurrency": 2, "job_workers": 4}, Sizes(8, 5)),
+        ({"connection_budget": 97, "web_concurrency": 4, "job_workers": 2}, Sizes(8, 5)),
+        ({"connection_budget": 97, "web_concurrency": 4, "job_workers": 2, "job_slots": 1}, Sizes(8, 6)),
+        ({"connection_budget": 97, "web_concurrency": 2, "job_workers": 4}, Sizes(7, 4)),
         ({"connection_budget": 6}, Sizes(1, 1)),
         ({"connection_budget": 11, "job_workers": 1}, Sizes(1, 1)),
         ({"connection_budget": 25, "web_concurrency": 2, "read_pool_size": 9}, Sizes(9, 1)),
@@ -48,10 +49,10 @@ def test_a_budget_is_kept_and_used(budget: int, web: int, jobs: int) -> None:
     try:
         found = sizes(given)
     except SetupError:
-        assert (budget - RESERVE - OF_A_WORKER * jobs) // (web + jobs) < 3
+        assert budget < 3 * (web + jobs) + (RELAY + 1) * jobs + RESERVE
         return
     assert min(found.reads, found.writes) >= 1
-    assert needed(given) <= budget < needed(given) + processes(given)
+    assert needed(given) <= budget < needed(given) + processes(given) + jobs  # one more each has, where it is to write, a slot more
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,7 @@ def test_a_budget_is_kept_and_used(budget: int, web: int, jobs: int) -> None:
     [
         {"connection_budget": 8, "web_concurrency": 2},
         {"connection_budget": 10, "job_workers": 1},
+        {"connection_budget": 11, "job_workers": 1, "job_slots": 2},
         {"connection_budget": 25, "web_concurrency": 2, "read_pool_size": 10},
     ],
 )
@@ -69,8 +71,9 @@ def test_a_budget_that_is_too_small_is_refused(given: dict[str, int]) -> None:
 
 def test_the_sum_shows_what_workers_need_besides() -> None:
     assert arithmetic(settings(job_workers=2)) == (
-        "3 processes x (6 reads + 4 writes + 1 aside) + 4 of 2 workers + 3 in reserve = 40 connections"
+        "3 processes x (6 reads + 4 writes + 1 aside) + 2 workers x (1 relay + 3 slots) + 3 in reserve = 44 connections"
     )
+    assert " + 1 worker x (1 relay + 1 slot) + 3 in reserve = 27 " in arithmetic(settings(job_workers=1, job_slots=1))
 
 
 def test_what_postgresql_does_not_have_is_refused_with_the_sum() -> None:

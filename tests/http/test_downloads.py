@@ -1,12 +1,15 @@
 """A file of the spool is read by whoever has its link: whole, or the answer is broken off; and without a link, by nobody."""
 
 import datetime
+from pathlib import Path
 from time import time
 
 import pytest
 from httpx import AsyncClient
 
+from service.app import create_app
 from service.contract.cursor import Signer
+from service.db import Database
 from service.db.bound import Bound
 from service.db.deadline import until
 from service.errors import NotFound, Overloaded
@@ -15,15 +18,16 @@ from service.jobs import spool as spool_module
 from service.jobs.links import ROUTE, WHAT, Links
 from service.jobs.spool import CHUNK_BYTES, Spool, Spooled
 from service.settings import Settings
+from tests.fixtures.application import client_of
 from tests.fixtures.keys import bearer
 from tests.http.conftest import refused
 
 CONTENT = b"line,reason,text\n" + b"x" * (2 * CHUNK_BYTES)
 
 
-async def stored(database: Bound, name: str = "f.csv", content: bytes = CONTENT) -> int:
+async def stored(database: Database, name: str = "f.csv", content: bytes = CONTENT, spool: Spool | None = None) -> int:
     """A sealed file."""
-    spool = Spool(database)
+    spool = spool or Spool(database)
     file = await spool.open(name, "rejects")
     await spool.append(file, content)
     await spool.seal(file)
@@ -112,6 +116,22 @@ async def test_a_file_that_vanishes_meanwhile_breaks_the_answer_off(
     monkeypatch.setattr(Spool, "_chunk", vanishing)
     with pytest.raises(BrokenOff):
         await client.get(link)
+
+
+async def test_a_file_that_is_not_in_the_shared_directory(
+    settings: Settings, committed: Database, tmp_path: Path, links: Made
+) -> None:
+    (tmp_path / "shared").mkdir()
+    shared = settings.model_copy(update={"spool_directory": tmp_path / "shared"})
+    link = links.to(await stored(committed, spool=Spool.of(committed, shared)))
+    async with client_of(create_app(shared, committed)) as client:
+        (tmp_path / "shared").rename(tmp_path / "away")
+        assert "directory" in refused(await client.get(link), 503, "unavailable")["detail"]
+        (tmp_path / "away").rename(tmp_path / "shared")
+        assert (await client.get(link)).content == CONTENT
+        (tmp_path / "shared").rename(tmp_path / "away")
+        (tmp_path / "shared").mkdir()
+        refused(await client.get(link), 404, "not-found")
 
 
 async def test_a_database_that_is_busy_for_a_moment_breaks_nothing_off(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
 
 from service.app import create_app
 from service.db import Database, table_of
@@ -17,6 +18,7 @@ from service.errors import Unavailable
 from service.http import importing
 from service.http.idempotency import answered_once
 from service.jobs.files import CHUNKS, FILES, NOW
+from service.jobs.quota import sent_of
 from service.jobs.rows import JobRow
 from service.jobs.spool import CHUNK_BYTES, Spool
 from service.settings import Settings
@@ -287,6 +289,40 @@ async def test_a_key_that_has_sent_enough_for_a_day(settings: Settings, committe
             assert "2,000 bytes within 24 hours" in refused(answer, 429, "too-many-requests")["detail"]
             assert int(answer.headers["retry-after"]) > 3600
     assert await count(committed, JobRow) == 1
+
+
+async def test_uploads_at_once_get_what_is_left_together(
+    settings: Settings, committed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was let in when all of it was left."""
+    uploads, part, begun, all_of_them = 5, 1_000, list[int](), asyncio.Event()
+    monkeypatch.setattr("service.http.uploading.CHUNK_BYTES", part)
+
+    async def body() -> AsyncIterator[bytes]:
+        begun.append(1)
+        if len(begun) == uploads:
+            all_of_them.set()
+        await all_of_them.wait()
+        for _ in range(4):
+            yield FILE + b"\n" * (part - len(FILE))
+
+    async with client_of(create_app(settings.model_copy(update={"upload_bytes_a_day": 5 * part}), committed)) as client:
+        sending = (client.post(f"{PATH}?source=s{number}", content=body(), headers=CSV) for number in range(uploads))
+        answers = await asyncio.gather(*sending)
+    assert {answer.status_code for answer in answers} <= {202, 429}
+    async with committed.reading() as session:
+        sent_, _ = await sent_of(session, "testadmn")
+    assert 0 < sent_ <= (5 + uploads - 1) * part
+
+
+async def test_a_directory_that_is_away_is_not_called_the_database(settings: Settings, committed: Database, tmp_path: Path) -> None:
+    away = settings.model_copy(update={"spool_directory": tmp_path / "away"})
+    async with client_of(create_app(away, committed)) as client:
+        with capture_logs() as logged:
+            answer = await client.post(PATH, files=sent(FILE))
+    assert refused(answer, 503, "unavailable")["detail"].startswith("The directory that files are kept in can't be used right now")
+    (line,) = [line for line in logged if line["event"] == "refused"]
+    assert "No such file or directory" in line["cause"]
 
 
 async def test_an_idempotency_key_asks_for_one_job(committing_client: AsyncClient, committed: Database) -> None:

@@ -60,6 +60,26 @@ async def test_of_many_at_once_no_more_are_let_in(committed: Database) -> None:
         assert await open_of(session, "k") == 3
 
 
+async def test_bytes_of_files_that_are_written_at_once(committed: Database) -> None:
+    """All of them were begun when nothing was sent yet."""
+    quota, spool = Quota(10, 1000), Spool(committed)
+    files = [await begun(committed, quota) for _ in range(10)]
+
+    async def add(file: int, size: int) -> None:
+        async with committed.writing() as unit:
+            await quota.check(unit.session, "k", size)
+            await spool.append(file, b"x" * size)
+
+    await add(files[0], 900)
+    with pytest.raises(TooManyRequests, match="Of these 100 are left"):
+        await add(files[1], 101)
+    await add(files[1], 100)
+    ends = await asyncio.gather(*(add(file, 1) for file in files), return_exceptions=True)
+    assert {type(end) for end in ends} == {TooManyRequests}
+    async with committed.reading() as session:
+        assert (await sent_of(session, "k"))[0] == 1000
+
+
 async def test_bytes_of_a_day(committed: Database) -> None:
     quota, spool = Quota(10, 1000), Spool(committed)
     file = await begun(committed, quota)

@@ -1,6 +1,7 @@
 """A run of a job: its chunks are kept with their checkpoints, and how it ends is written down."""
 
 import asyncio
+import errno
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import func, select, text, update
 
 from service.db import Database
 from service.db.bound import Bound
+from service.db.faults import AWAY
 from service.db.model import table_of
 from service.jobs import running, transitions
 from service.jobs.job import How, Job, enqueue, job
@@ -22,7 +24,7 @@ from tests.waiting import until
 
 
 @job(name="test.odd", attempts=2, timeout=0.05)
-async def odd(run: Run, *, way: str) -> Any:  # noqa: C901 - a list of ways
+async def odd(run: Run, *, way: str) -> Any:  # noqa: C901, PLR0912 - a list of ways
     """Ends in an odd way."""
     match way:
         case "cancelled within":
@@ -37,6 +39,14 @@ async def odd(run: Run, *, way: str) -> Any:  # noqa: C901 - a list of ways
             raise ValueError(way)
         case "uses":
             return run.uses(Settings).job_keep_days
+        case "no file":
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")
+        case "no room":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        case "no connection":
+            raise ConnectionRefusedError
+        case "waits":
+            raise running.Postponed("waiting for a turn", 3600.0)
         case "uses what isn't there":
             run.uses(Bound)
         case "not storable":
@@ -134,6 +144,10 @@ async def test_a_run_that_fails_goes_on_where_the_last_chunk_ended(database: Bou
         ("too long", "queued", "It ran for 0.05 s, as long as it may."),
         ("no progress", "queued", "ValueError: no progress"),
         ("uses", "done", None),
+        ("waits", "postponed", None),
+        ("no file", "queued", "FileNotFoundError: [Errno 2] No such file or directory: '/x'"),
+        ("no room", "queued", "OSError: [Errno 28] No space left on device"),
+        ("no connection", "queued", AWAY),
         ("uses what isn't there", "failed", "This worker has no Bound."),
         ("not storable", "queued", "The database can't store one of the values: it is out of range, or not valid text."),
         ("no number", "queued", "The database can't store one of the values: it is out of range, or not valid text."),
@@ -147,7 +161,7 @@ async def test_odd_ends(database: Bound, run_jobs: RunJobs, way: str, outcome: s
         asked = await enqueue(odd, way=way)
     assert [ran.outcome for ran in await run_jobs(odd)] == [outcome]
     found = await row(database, asked)
-    assert (found.failures, found.error) == (int(outcome != "done"), error)
+    assert (found.failures, found.error) == (int(outcome not in {"done", "postponed"}), error)
 
 
 async def test_a_run_that_was_overtaken_keeps_nothing(committed: Database) -> None:

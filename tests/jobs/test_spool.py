@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import func, select, update
 
 from service.db import Database
+from service.errors import Unavailable
 from service.jobs.files import CHUNKS, FILES, PAST
-from service.jobs.spool import CHUNK_BYTES, PRUNED_CHUNKS, FileGone, Spool, plain
+from service.jobs.spool import CHUNK_BYTES, PRUNED_CHUNKS, Elsewhere, FileGone, Spool, plain
 
 SOON = datetime.timedelta(seconds=-1)
 
@@ -239,11 +240,34 @@ async def test_a_directory_that_is_not_mounted(committed: Database, tmp_path: Pa
     (tmp_path / "shared").mkdir()
     file = await stored(spool, b"x")
     (tmp_path / "shared").rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Unavailable, match="The directory that files are kept in can't be used"):
         async with spool.local(file):
             pass
+    (tmp_path / "shared").mkdir()
+    await spool.release(await stored(Spool(committed, tmp_path / "elsewhere"), b"y"), SOON)
+    with pytest.raises(Elsewhere, match="SHELFMARK_SPOOL_DIRECTORY must lead to the same directory in every process"):
+        await whole(spool, file)
+    assert await spool.prune() == 0  # it isn't forgotten: it would stay there for ever
+    (tmp_path / "shared").rmdir()
     (tmp_path / "elsewhere").rename(tmp_path / "shared")
     assert await whole(spool, file) == b"x"
+    assert await spool.prune() == 1
+
+
+async def test_a_file_that_cannot_be_removed_keeps_no_others(committed: Database, tmp_path: Path) -> None:
+    spool = Spool(committed, tmp_path)
+    stuck, other = await stored(spool, b"x"), await stored(spool, b"y")
+    async with committed.reading() as session:
+        place = str(await session.scalar(select(FILES.c.place).where(FILES.c.id == stuck)))
+    (tmp_path / place).unlink()
+    (tmp_path / place).mkdir()
+    for file in (stuck, other):
+        await spool.release(file, SOON)
+    assert await spool.prune() == 1
+    assert names(tmp_path) == [place]
+    (tmp_path / place).rmdir()
+    (tmp_path / "another").write_text("")
+    assert await spool.prune() == 1
 
 
 async def test_names_in_the_directory_are_the_services_own(committed: Database, tmp_path: Path) -> None:

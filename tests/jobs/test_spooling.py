@@ -16,6 +16,7 @@ from service.http.callers import NOBODY
 from service.http.confining import EVERY_ROW, Rows
 from service.http.exporting import export_of
 from service.jobs import exporting, spooling, transitions
+from service.jobs.directory import FULL
 from service.jobs.exporting import Exporting
 from service.jobs.files import CHUNKS, FILES, NOW
 from service.jobs.job import How, enqueue
@@ -25,9 +26,9 @@ from service.jobs.opening import Format
 from service.jobs.pruning import prune
 from service.jobs.rows import JobRow
 from service.jobs.running import perform
-from service.jobs.spool import FULL, FileGone, Spool
+from service.jobs.spool import FileGone, Spool
 from service.jobs.spooling import export_question
-from service.settings import Settings
+from service.settings import Settings, section
 from service.tables.books import router as books
 from service.worker import things_of
 from tests.factories.authors import AuthorFactory
@@ -381,6 +382,23 @@ async def test_a_search_that_finds_too_much(database: Bound, settings: Settings)
     assert await outcomes(database, settings) == ["done"]
     found = await ended(database, id_)
     assert (found.result["rows"], found.total) == (ROWS, ROWS)
+
+
+async def test_exports_at_once_get_what_is_left_together(committed: Database, settings: Settings) -> None:
+    """A part more for each at the most, and not a file."""
+    await filled(committed, 5 * ROWS)
+    whole = len(await expected(committed))
+    few = settings.model_copy(update={"export_bytes_a_day": whole + whole // 2})
+    for _ in range(4):
+        await asked(committed)
+    async with committed.writing() as unit:
+        claims = await transitions.hand_out(unit.session, 100, room=100)
+    things = things_of(committed, few, {kind: section(kind, _env_file=None) for kind in schema.sections()})
+    await asyncio.gather(*(perform(committed, schema.jobs(), claim, things) for claim in claims))
+    async with committed.reading() as session:
+        sizes = list(await session.scalars(select(FILES.c.size)))
+    assert len(sizes) == 4
+    assert whole < sum(sizes) < 2 * whole
 
 
 async def test_a_worker_without_a_secret_leaves_it_to_others(database: Bound, settings: Settings) -> None:

@@ -190,6 +190,38 @@ async def test_what_is_handed_back_is_due_at_once_and_has_not_failed(session: As
     assert await handed_out(session) == [(claim[0], claim[1] + 1)]
 
 
+async def test_what_is_postponed_waits_without_a_failure(session: AsyncSession) -> None:
+    claim = await begun(session)
+    assert await transitions.postpone(session, claim, LONG, "waiting for a turn") == "queued"
+    found = await row(session, claim[0])
+    assert (found.state, found.failures, found.message, found.finished_at) == ("queued", 0, "waiting for a turn", None)
+    assert await handed_out(session) == []
+    assert await transitions.postpone(session, claim, LONG, "again") is None
+    await passed(session, claim[0], LONG)
+    assert await handed_out(session) == [(claim[0], claim[1] + 1)]
+
+
+async def test_what_is_postponed_and_was_cancelled_ends(session: AsyncSession) -> None:
+    claim = await begun(session)
+    await transitions.cancel(session, claim[0])
+    assert await transitions.postpone(session, claim, LONG, "waiting for a turn") == "cancelled"
+    assert (await row(session, claim[0])).finished_at is not None
+
+
+async def test_an_import_is_begun_anew_from_its_start(session: AsyncSession) -> None:
+    claim = await begun(session, name="import")
+    assert await transitions.advance(session, claim, 7)
+    assert await transitions.fail(session, claim, "no", final=True) == "failed"
+    assert await transitions.retry(session, claim[0])
+    assert (await row(session, claim[0])).checkpoint is None
+
+
+async def test_an_error_may_hold_what_is_no_text(session: AsyncSession) -> None:
+    claim = await begun(session)
+    assert await transitions.fail(session, claim, "caf\udce9.csv isn't there\0", final=True) == "failed"
+    assert (await row(session, claim[0])).error == "caf?.csv isn't there"
+
+
 async def test_what_could_not_be_rung_for_is_taken_back(session: AsyncSession) -> None:
     first, second = await add(session), await add(session)
     claims = await handed_out(session)

@@ -12,8 +12,12 @@ from sqlalchemy import NullPool, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service import schema
 from service.db import Database, table_of
+from service.errors import SetupError
 from service.jobs import transitions, uploads
+from service.jobs.apart import imported
+from service.jobs.importing import Options
 from service.jobs.job import How, enqueue
 from service.jobs.rows import JobRow, JobRows
 from service.jobs.running import perform
@@ -28,6 +32,7 @@ from tests.waiting import until
 DIRTY = Path(__file__).with_name("dirty.csv")
 READ, GOOD = 14, 6
 CHUNK = 3
+LOCK = text("SELECT pg_advisory_lock(hashtextextended('shelfmark import books s', 0))")
 
 
 @pytest.fixture(autouse=True)
@@ -244,26 +249,137 @@ async def test_a_cancelled_job_leaves_whole_chunks(committed: Database, settings
     assert 0 < await books(committed) == await merged(committed, id_) < 300
 
 
-async def test_imports_of_one_source_take_turns_and_waiting_is_no_failure(
-    committed: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.jobs.uploads.WAIT_SECONDS", 0.05)
-    monkeypatch.setattr("service.jobs.uploads.TOLD_SECONDS", 0.05)
-    lock = text("SELECT pg_advisory_lock(hashtextextended('shelfmark import books s', 0))")
+async def test_one_that_waits_for_its_source_takes_no_slot_and_has_not_failed(committed: Database, settings: Settings) -> None:
     id_ = await asked(committed, numbered(3))
     async with committed.writes.engine.connect() as other:
-        await other.execute(lock)
-        run = await begun(committed, settings)
-
-        async def waits() -> bool:
-            return (await row(committed, id_)).message == "waiting for another import into books from s"
-
-        await until(waits)
+        await other.execute(LOCK)
+        for _ in range(uploads.import_upload.attempts + 1):
+            assert [ran.outcome for ran in await worked_off(committed, settings)] == ["postponed"]
+            await overdue(committed)
+        found = await row(committed, id_)
+        assert (found.state, found.failures, found.error) == ("queued", 0, None)
+        assert found.message == "waiting for another import into books from s"
         await other.execute(text("SELECT pg_advisory_unlock_all()"))
-    await asyncio.wait([run])
-    found = await row(committed, id_)
-    assert (found.state, found.failures) == ("done", 0)
+    assert [ran.outcome for ran in await worked_off(committed, settings)] == ["done"]
     assert await books(committed) == 3
+
+
+async def test_one_that_waits_is_cancelled_at_once(committed: Database, settings: Settings) -> None:
+    id_ = await asked(committed, numbered(3))
+    async with committed.writes.engine.connect() as other:
+        await other.execute(LOCK)
+        assert [ran.outcome for ran in await worked_off(committed, settings)] == ["postponed"]
+        async with committed.writing() as unit:
+            assert await transitions.cancel(unit.session, id_) == "cancelled"
+
+
+def labelled(label: str, rows: int) -> bytes:
+    """A file of so many rows with the same keys as any other such file, and titles of its own."""
+    return b"book_id,title,author\n" + b"".join(b"%d,%s %d,Ada\n" % (number, label.encode(), number) for number in range(rows))
+
+
+async def labels(database: Database) -> set[str]:
+    """The files that books are of."""
+    async with database.reading() as session:
+        return {title.split()[0] for title in await session.scalars(select(Book.title))}
+
+
+async def killed(database: Database, settings: Settings, id_: int) -> None:
+    """The run of the job that is due, killed in its midst; its lease has ended."""
+    run = await begun(database, settings)
+    await until(lambda: _is_beyond(database, id_, 0))
+    run.cancel()
+    await asyncio.wait([run])
+    await overdue(database)
+
+
+async def later(database: Database, id_: int) -> None:
+    """Put off the next try of a job."""
+    async with database.writing() as unit:
+        put_off = text("UPDATE shelfmark_jobs SET due_at = clock_timestamp() + interval '1 hour' WHERE id = :id")
+        await unit.session.execute(put_off, {"id": id_})
+
+
+async def test_two_files_of_a_source_never_end_as_a_mix(committed: Database, settings: Settings) -> None:
+    """The later one waits while the earlier one, whose worker was killed, has a part of its rows in the table."""
+    first = await asked(committed, labelled("old", 300))
+    await killed(committed, settings, first)
+    await later(committed, first)
+    second = await asked(committed, labelled("new", 300))
+    assert [(ran.id, ran.outcome) for ran in await worked_off(committed, settings)] == [(second, "postponed")]
+    assert await labels(committed) == {"old"}
+    await overdue(committed)
+    for _ in range(2):
+        await worked_off(committed, settings)
+        await overdue(committed)
+    assert [(await row(committed, id_)).state for id_ in (first, second)] == ["done", "done"]
+    assert await labels(committed) == {"new"}
+
+
+async def test_one_that_has_begun_goes_before_one_that_was_asked_for_earlier(committed: Database, settings: Settings) -> None:
+    """That was seen late, or is tried again by hand."""
+    first = await asked(committed, labelled("old", 300))
+    async with committed.writing() as unit:
+        await transitions.cancel(unit.session, first)
+    second = await asked(committed, labelled("new", 300))
+    await killed(committed, settings, second)
+    async with committed.writing() as unit:
+        assert await transitions.retry(unit.session, first)
+    await later(committed, second)
+    assert [(ran.id, ran.outcome) for ran in await worked_off(committed, settings)] == [(first, "postponed")]
+    await overdue(committed)
+    assert [(ran.id, ran.outcome) for ran in await worked_off(committed, settings)] == [(second, "done"), (first, "done")]
+    assert await labels(committed) == {"old"}
+
+
+async def test_an_import_that_is_tried_again_by_hand_begins_anew(committed: Database, settings: Settings) -> None:
+    """Another file may have been imported meanwhile."""
+    first = await asked(committed, labelled("old", 300))
+    await killed(committed, settings, first)
+    async with committed.writing() as unit:
+        await transitions.cancel(unit.session, first)
+    second = await asked(committed, labelled("new", 300))
+    assert [(ran.id, ran.outcome) for ran in await worked_off(committed, settings)] == [(second, "done")]
+    async with committed.writing() as unit:
+        assert await transitions.retry(unit.session, first)
+    assert [(ran.id, ran.outcome) for ran in await worked_off(committed, settings)] == [(first, "done")]
+    assert await labels(committed) == {"old"}
+
+
+async def test_one_that_finds_another_ahead_when_it_has_the_lock_keeps_nothing(
+    committed: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the other had the lock at the time of the look before."""
+    first = await asked(committed, labelled("old", 300))
+    await killed(committed, settings, first)
+
+    async def looked(_importing: Any) -> None:
+        pass
+
+    monkeypatch.setattr("service.jobs.uploads._Importing.wait", looked)
+    await later(committed, first)
+    second = await asked(committed, labelled("new", 300))
+    assert [(ran.id, ran.outcome) for ran in await worked_off(committed, settings)] == [(second, "postponed")]
+    assert (await row(committed, second)).checkpoint is None
+    assert await labels(committed) == {"old"}
+
+
+async def test_the_command_does_not_come_between_two_runs_of_a_job(
+    committed: Database, settings: Settings, database_url: str, tmp_path: Path
+) -> None:
+    first, file = await asked(committed, labelled("old", 300)), tmp_path / "s.csv"
+    await killed(committed, settings, first)
+    file.write_bytes(labelled("new", 300))
+    declared = schema.imports().chosen("books")
+    with pytest.raises(SetupError, match=f"Job {first} imports into books from the source 's' and has come part of the way"):
+        await imported(database_url, declared, file, Options())
+    assert await labels(committed) == {"old"}
+    await imported(database_url, declared, file, Options(dry_run=True))
+    await imported(database_url, declared, file, Options(source="other"))
+    async with committed.writing() as unit:
+        await transitions.cancel(unit.session, first)
+    await imported(database_url, declared, file, Options())
+    assert await labels(committed) == {"new"}
 
 
 async def test_an_upload_is_kept_for_as_long_as_it_counts(committed: Database, settings: Settings) -> None:
@@ -301,6 +417,27 @@ async def test_a_table_that_is_away_is_no_fault_of_the_file(committed: Database,
     finally:
         async with committed.writing() as unit:
             await unit.session.execute(text(rename.format("books_away", "books")))
+
+
+async def test_a_worker_that_looks_elsewhere_says_so_and_another_one_may_go_on(
+    committed: Database, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "other").mkdir()
+    shared, other = (settings.model_copy(update={"spool_directory": tmp_path / name}) for name in ("shared", "other"))
+    id_ = await asked(committed, numbered(3), Spool.of(committed, shared))
+    for elsewhere in (settings, other):
+        assert [ran.outcome for ran in await worked_off(committed, elsewhere)] == ["queued"]
+        error = str((await row(committed, id_)).error)
+        assert "SHELFMARK_SPOOL_DIRECTORY must lead to the same directory in every process" in error
+        assert str(tmp_path) not in error
+        await overdue(committed)
+    (tmp_path / "shared").rename(tmp_path / "away")
+    assert [ran.outcome for ran in await worked_off(committed, shared)] == ["queued"]
+    assert "The directory that files are kept in can't be used right now" in str((await row(committed, id_)).error)
+    (tmp_path / "away").rename(tmp_path / "shared")
+    await overdue(committed)
+    assert [ran.outcome for ran in await worked_off(committed, shared)] == ["done"]
 
 
 def sizes(directory: Path) -> list[int]:
