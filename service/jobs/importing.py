@@ -153,9 +153,15 @@ async def run_import(
                 rejected = await run.rejected(rejects)
     finally:
         file.close()
-    unchanged = reached.unchanged if resumed is None else read - rejected - reached.inserted - reached.updated
-    counts = (read, reached.inserted, reached.updated, unchanged, rejected)
-    return Summary(staging.source, *counts, seconds=time.monotonic() - began, dry_run=options.dry_run)
+    counts = (reached.inserted, reached.updated, reached.unchanged) if resumed is None else _counted(reached, read - rejected)
+    return Summary(staging.source, read, *counts, rejected, seconds=time.monotonic() - began, dry_run=options.dry_run)
+
+
+def _counted(reached: Checkpoint, merged: int) -> tuple[int, int, int]:
+    """What became of so many rows that several runs merged: between two of them others may have changed what is counted already."""
+    inserted = min(reached.inserted, merged)
+    updated = min(reached.updated, merged - inserted)
+    return inserted, updated, merged - inserted - updated
 
 
 class _Run:

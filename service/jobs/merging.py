@@ -37,9 +37,6 @@ from service.jobs.shaping import Reference
 from service.jobs.staging import Reject, Staging
 
 TRIES = 4
-MOVING = -1
-"""The line that is reached as long as not all rows are merged between which unique values change hands: done again, they are as
-they shall be, while a run that took them for done when it takes over would leave some out."""
 UNIQUE = "23505"
 PASSING = {"40001", "40P01", "55P03", UNIQUE}  # serialization, deadlock, lock timeout, another writer's row
 BLAMED = ("22", "23", "54")  # classes of SQLSTATE that a row's own values bring about
@@ -56,14 +53,14 @@ class Checkpoint:
     """How far an import has come; it is saved in the transaction of what it tells.
 
     Attributes:
-        line: every row up to this line is merged, and all those between which unique values change hands, unless it is negative.
+        line: every row up to this line is merged.
         inserted: rows that are new.
         updated: rows that differed.
         unchanged: rows that were there just so.
         late: lines that the database refused at the merge, with their reasons.
     """
 
-    line: int = MOVING
+    line: int = 0
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -103,6 +100,7 @@ class Merge:
         self._staging = staging
         self._save = save
         self._keep = keep
+        self._moved = False
         self.reached = reached or Checkpoint()
 
     async def prepare(self) -> None:
@@ -119,16 +117,21 @@ class Merge:
     async def step(self, rows: int) -> bool:
         """Merge the next window of so many rows; False when nothing is left."""
         staging = self._staging
-        if self.reached.line < 0:  # first, and together, the rows between which unique values change hands
-            if await self._connection.scalar(select(exists().where(staging.moves))):
-                await self._merge(and_(staging.moves), MOVING)
-            self.reached = replace(self.reached, line=0)
+        if not self._moved:  # by each run: which rows they are follows from the table as this one has found it
+            await self._move()
+            self._moved = True
         ahead = and_(not_(staging.moves), staging.line > self.reached.line)
         window = select(staging.line).where(ahead).order_by(staging.line).limit(rows).subquery()
         last = await self._connection.scalar(select(func.max(window.c.import_line)))
         if last is not None:
             await self._merge(and_(ahead, staging.line <= last), last)
         return last is not None
+
+    async def _move(self) -> None:
+        """Merge, first and together, the rows between which unique values change hands."""
+        moves = and_(self._staging.moves)
+        if await self._connection.scalar(select(exists().where(moves))):
+            await self._merge(moves, self.reached.line)
 
     async def _merge(self, window: ColumnElement[bool], last: int) -> None:
         """Merge a window, or as much of it as the database takes."""
@@ -150,7 +153,7 @@ class Merge:
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
         for reference in staging.declared.references:
             await connection.execute(self._missing_names(reference, window))
-        aside = await self._step_aside(window) if last == MOVING else None
+        aside = None if self._moved else await self._step_aside(window)
         changed = (await connection.execute(self._update(window))).rowcount
         updated = changed if aside is None else aside
         inserted = (await connection.execute(self._insert(window))).rowcount
@@ -163,21 +166,22 @@ class Merge:
             updated=was.updated + updated,
             unchanged=was.unchanged + rows - inserted - updated,
         )
-        await self._end(reached)
+        await self._end(reached, wrote=changed + inserted > 0)
 
     async def _step_aside(self, window: ColumnElement[bool]) -> int:
         """Empty the values that change hands; how many rows will have changed in the end, these among them."""
         table, rows = self._staging.declared.table, self._rows(window).subquery("rows")
         differing = select(func.count()).select_from(table).join(rows, self._differs(table, rows))
+        differing = differing.where(rows.c.import_line > self.reached.line)  # the others were counted by the run that merged them
         found = await self._connection.scalar(differing)
         for unique in uniques(self._staging):
             if unique.freed is not None:
                 await self._connection.execute(step_aside(self._staging, unique, window))
         return found or 0
 
-    async def _end(self, reached: Checkpoint) -> None:
+    async def _end(self, reached: Checkpoint, *, wrote: bool = False) -> None:
         declared = self._staging.declared
-        if reached.changed > self.reached.changed:
+        if wrote:
             written = (declared.table, *(reference.table for reference in declared.references))
             await drops.note(self._connection, {table.name: drops.number() for table in written})
         if self._save is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.db import table_of
@@ -117,6 +117,34 @@ async def test_values_that_change_hands_are_gone_on_with(things: AsyncEngine, tm
     assert await stored(things, "code") == {
         f"s/{nr}": (f"C{other}",) for nr, other in zip(range(1, 9), (2, 1, 4, 3, 6, 5, 7, 8), strict=True)
     }
+
+
+@pytest.mark.parametrize("taker", [5, 1])
+async def test_values_that_change_hands_between_two_runs(things: AsyncEngine, tmp_path: Path, taker: int) -> None:
+    """Somebody gives one row the value of another before or behind the line that the first run has reached."""
+    path, saved = tmp_path / "f.csv", list[Checkpoint]()
+    await imported(things, path, numbered(8))
+    path.write_text(numbered(8, label="new"))
+
+    async def save(connection: AsyncConnection, reached: Checkpoint) -> None:
+        if saved:
+            raise asyncio.CancelledError
+        saved.append(reached)
+
+    with pytest.raises(asyncio.CancelledError):
+        await run_import(things, declared, path, Options(source="s", chunk=2), save=save)
+    table, noted = table_of(Thing), list[Checkpoint]()
+    async with things.begin() as connection:
+        await connection.execute(update(table).where(table.c.origin_key == str(taker + 1)).values(code=None))
+        await connection.execute(update(table).where(table.c.origin_key == str(taker)).values(code=f"C{taker + 1}"))
+
+    async def note(connection: AsyncConnection, reached: Checkpoint) -> None:
+        noted.append(reached)
+
+    summary = await run_import(things, declared, path, Options(source="s", chunk=2), resumed=saved[0], save=note)
+    assert counts(summary) == (8, 0, 8, 0, 0)
+    assert await stored(things, "code", "label") == {f"s/{nr}": (f"C{nr}", "new") for nr in range(1, 9)}
+    assert (noted[0].line, noted[0].updated) == (saved[0].line, 4 if taker == 5 else 2)  # what is counted already isn't again
 
 
 async def test_cancelling_leaves_nothing_behind(things: AsyncEngine, tmp_path: Path) -> None:
