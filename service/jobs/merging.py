@@ -2,10 +2,12 @@
 
 A window is one transaction. When the database refuses it, because another writer was quicker or a value breaks a rule of the
 table, the window is tried again, then halved until the line is found that is to blame; that one is rejected, the others stay.
+Its parts keep what they wrote, but the line that is reached, and the rejects, are kept once, at the window's end: a run that takes
+over between two parts does the window again, and finds what it wrote unchanged.
 Each window leaves notes for whoever keeps copies of the tables: see `service/db/drops.py`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,6 +80,8 @@ class Checkpoint:
 
 
 Save = Callable[[AsyncConnection, Checkpoint], Awaitable[None]]
+Check = Callable[[int, Checkpoint], None]
+"""Is told how many rows are rejected, with the last checkpoint that is committed; what it raises ends the merge."""
 
 
 class Merge:
@@ -95,22 +99,25 @@ class Merge:
         save: Save | None = None,
         keep: bool = True,
         reached: Checkpoint | None = None,
+        check: Check | None = None,
     ) -> None:
         self._connection = connection
         self._staging = staging
         self._save = save
         self._keep = keep
+        self._check = check
         self._moved = False
+        self._rejected = 0
         self.reached = reached or Checkpoint()
+        self._late = list(self.reached.late)
 
     async def prepare(self) -> None:
         """Set the session up for windows, and commit."""
         for name, value in PLANNING.items():
             await self._connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
-        if self.reached.late:
-            late = [{"line": line, "reason": reason} for line, reason in self.reached.late]
-            await self._connection.execute(insert(self._staging.rejects), late)
-            await self._staging.drop_rejected(self._connection)
+        if self._late:
+            await self._staging.reject(self._connection, self._late)
+        self._rejected = await self._staging.rejected(self._connection)
         await self._connection.execute(drops.FORGOTTEN)
         await self._connection.commit()
 
@@ -135,20 +142,28 @@ class Merge:
 
     async def _merge(self, window: ColumnElement[bool], last: int) -> None:
         """Merge a window, or as much of it as the database takes."""
+        if refused := await self._tried(window, last):
+            await self._divide(window, refused)
+            await self._end(replace(self.reached, line=last, late=tuple(self._late)))
+
+    async def _tried(self, window: ColumnElement[bool], last: int | None = None) -> DBAPIError | None:
+        """Merge a whole window, or a part of one; what the database has against its rows, if it takes them not."""
         for attempt in range(TRIES):
             try:
-                return await self._attempt(window, last)
+                await self._attempt(window, last)
             except DBAPIError as error:
                 await self._connection.rollback()
                 state = sqlstate(error)
-                again = state in PASSING and attempt < (1 if state == UNIQUE else TRIES - 1)
-                if not again and not state.startswith(BLAMED):
+                if state in PASSING and attempt < (1 if state == UNIQUE else TRIES - 1):
+                    continue
+                if not state.startswith(BLAMED):
                     raise
-                if not again:
-                    return await self._halve(window, last, error)
+                return error
+            else:
+                return None
         return None
 
-    async def _attempt(self, window: ColumnElement[bool], last: int) -> None:
+    async def _attempt(self, window: ColumnElement[bool], last: int | None) -> None:
         connection, staging = self._connection, self._staging
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
         for reference in staging.declared.references:
@@ -161,11 +176,12 @@ class Merge:
         was = self.reached
         reached = replace(
             was,
-            line=last,
             inserted=was.inserted + inserted,
             updated=was.updated + updated,
             unchanged=was.unchanged + rows - inserted - updated,
         )
+        if last is not None:
+            reached = replace(reached, line=last, late=tuple(self._late))
         await self._end(reached, wrote=changed + inserted > 0)
 
     async def _step_aside(self, window: ColumnElement[bool]) -> int:
@@ -189,22 +205,25 @@ class Merge:
         await (self._connection.commit() if self._keep else self._connection.rollback())
         self.reached = reached
 
-    async def _halve(self, window: ColumnElement[bool], last: int, error: DBAPIError) -> None:
+    async def _divide(self, window: ColumnElement[bool], refused: DBAPIError) -> None:
+        """Merge the halves of a window one by one, and theirs; reject what can't be divided."""
         line = self._staging.line
         lines = (await self._connection.scalars(select(line).where(window).order_by(line))).all()
         if len(lines) == 1:
-            return await self._reject(lines[0], last, error)
+            return await self._reject([(lines[0], refusal(refused, self._staging))])
         middle = lines[len(lines) // 2]
-        await self._merge(and_(window, line < middle), min(last, lines[len(lines) // 2 - 1]))
-        await self._merge(and_(window, line >= middle), last)
+        for half in (and_(window, line < middle), and_(window, line >= middle)):
+            if again := await self._tried(half):
+                await self._divide(half, again)
         return None
 
-    async def _reject(self, line: int, last: int, error: DBAPIError) -> None:
-        late = (line, refusal(error, self._staging))
-        await self._connection.execute(insert(self._staging.rejects).values(line=late[0], reason=late[1]))
-        await self._staging.drop_rejected(self._connection)
+    async def _reject(self, late: Sequence[Reject]) -> None:
+        await self._staging.reject(self._connection, late)
         await self._connection.commit()
-        await self._end(replace(self.reached, line=last, late=(*self.reached.late, late)))
+        self._late += late
+        self._rejected += len(late)
+        if self._check is not None:
+            self._check(self._rejected, self.reached)
 
     def _missing_names(self, reference: Reference, window: ColumnElement[bool]) -> Any:
         """Names that the other table lacks; sorted, so that two imports don't wait for each other in a circle."""

@@ -8,7 +8,25 @@ the work of a whole one; and its connection can't come through a pooler in trans
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Index, MetaData, Table, Text, and_, delete, false, select, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -92,6 +110,18 @@ class Staging:
         await connection.execute(CreateIndex(Index("import_rows_by_line", self.line)))
         await connection.execute(text("ANALYZE import_rows (import_line, import_key, import_moves)"))
         await connection.commit()
+
+    async def reject(self, connection: AsyncConnection, rejects: Sequence[Reject]) -> None:
+        """Move rows to the rejected lines, one by one by line; those that are there stay as they are."""
+        line, reason = bindparam("rejected", type_=BigInteger), bindparam("reason", type_=Text)
+        there = select(line, reason).where(exists().where(self.line == line))
+        found = [{"rejected": number, "reason": said} for number, said in rejects]
+        await connection.execute(insert(self.rejects).from_select(["line", "reason"], there), found)
+        await connection.execute(delete(self.rows).where(self.line == line), [{"rejected": number} for number, _ in rejects])
+
+    async def rejected(self, connection: AsyncConnection) -> int:
+        """How many lines are rejected."""
+        return await connection.scalar(select(func.count()).select_from(self.rejects)) or 0
 
     async def drop_rejected(self, connection: AsyncConnection) -> None:
         """Take the rows away whose lines are rejected."""

@@ -79,7 +79,7 @@ async def import_upload(
                 chunk=CHUNK_ROWS,
                 name=known.name,
                 unpacked_most=loaded.upload_unpacked_most,
-                rejected_most=None if run.checkpoint else loaded.upload_rejected_most,  # a part of it is imported already
+                rejected_most=loaded.upload_rejected_most,
             )
             async with spool.local(upload) as path:
                 summary = await _Importing(run, declared, database_url(loaded, direct=True)).all_of(path, options)

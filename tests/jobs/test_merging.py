@@ -40,6 +40,39 @@ async def test_a_rule_of_the_table_rejects_its_row_alone(things: AsyncEngine, tm
         assert (counts(dry), would) == (counts(summary), rejects)
 
 
+async def test_too_many_rows_that_break_a_rule(things: AsyncEngine, tmp_path: Path) -> None:
+    """They count together with those that were rejected before; what is merged already stays."""
+    path = tmp_path / "f.csv"
+    path.write_text(numbered() + "90,,,,1,\n" + "".join(f"{number},,,bad,-1,\n" for number in range(100, 110)))
+    with pytest.raises(SetupError, match="has more than 10 records that can't be imported, so nothing was"):
+        await run_import(things, declared, path, Options(source="s", chunk=40, rejected_most=10, dry_run=True))
+    with pytest.raises(
+        SetupError, match="more than 10 records that can't be imported, so the import ended after 40 rows, which stay"
+    ):
+        await run_import(things, declared, path, Options(source="s", chunk=40, rejected_most=10))
+    assert len(await stored(things, "id")) == ROWS
+    assert counts(await run_import(things, declared, path, Options(source="s", rejected_most=11))) == (51, 0, 0, ROWS, 11)
+
+
+async def test_rows_that_break_a_rule_are_kept_once_in_each_window(things: AsyncEngine, tmp_path: Path) -> None:
+    """A checkpoint has them all: kept at each, they would cost their square. Who goes on before a window's end finds them."""
+    path, saved = tmp_path / "f.csv", list[Checkpoint]()
+    path.write_text(HEADER + "".join(f"{number},C{number},,x,{number % 2 - 1},\n" for number in range(ROWS)))
+
+    async def save(connection: AsyncConnection, reached: Checkpoint) -> None:
+        saved.append(reached)
+        if len(saved) == 16:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await run_import(things, declared, path, Options(source="s", chunk=20), save=save)
+    assert [(one.line, len(one.late), one.inserted) for one in saved[8:14]] == [
+        (0, 0, 9), (0, 0, 10), (21, 10, 10), (21, 10, 11), (21, 10, 12), (21, 10, 13)
+    ]  # fmt: skip
+    summary = await run_import(things, declared, path, Options(source="s", chunk=20), resumed=saved[14])
+    assert counts(summary) == (ROWS, 20, 0, 0, 20)
+
+
 async def test_a_value_too_long_for_an_index(things: AsyncEngine, tmp_path: Path) -> None:
     noise = "".join(chr(0x4E00 + (place * place * 31 + place * 7919) % 20_000) for place in range(4000))
     summary, rejects = await imported(things, tmp_path / "f.csv", numbered() + f"90,,,{noise},1,\n")
