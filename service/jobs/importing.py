@@ -206,7 +206,7 @@ class _Run:
                 adding.cancel()
         self._staging.written = self._validator.seen
         await self._staging.finish(self._connection)
-        await resolve(self._connection, self._staging)
+        await resolve(self._connection, self._staging, self._resumed.late if self._resumed else ())
         self._stop_at(await self._staging.rejected(self._connection))
         return read
 

@@ -115,8 +115,6 @@ class Merge:
         """Set the session up for windows, and commit."""
         for name, value in PLANNING.items():
             await self._connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
-        if self._late:
-            await self._staging.reject(self._connection, self._late)
         self._rejected = await self._staging.rejected(self._connection)
         await self._connection.execute(drops.FORGOTTEN)
         await self._connection.commit()

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Index,
+    Integer,
     MetaData,
     Table,
     Text,
@@ -47,7 +48,7 @@ Reject = tuple[int, str]
 
 
 class Staging:
-    """The two tables of one import: rows that may be merged, and lines that may not, with their reasons.
+    """The tables of one import: rows that may be merged, and lines that may not, with their reasons.
 
     Attributes:
         rows: the rows. Columns of the import's own begin with `import_`, so that a table may have a column `line`.
@@ -55,6 +56,7 @@ class Staging:
         line: where a row's record begins.
         key: what tells a file's rows apart.
         written: the fields that the file gives; columns beyond them are left alone.
+        hands: which row takes a value that which other one gives up, or keeps, with the reason if it does; empty but for a moment.
         moves: whether a row is merged before the others, because it takes a unique value that another one gives up.
     """
 
@@ -76,6 +78,15 @@ class Staging:
             prefixes=["TEMPORARY"],
         )
         self.rejects = Table("import_rejects", own, Column("line", BigInteger), Column("reason", Text), prefixes=["TEMPORARY"])
+        self.hands = Table(
+            "import_hands",
+            own,
+            Column("takes", BigInteger),
+            Column("gives", BigInteger),
+            Column("place", Integer),
+            Column("reason", Text),
+            prefixes=["TEMPORARY"],
+        )
         self.line, self.key, self.moves = (self.rows.c[f"import_{name}"] for name in ("line", "key", "moves"))
         self._copied = [column.name for column in self.rows.columns if column is not self.moves]
 
@@ -94,8 +105,9 @@ class Staging:
         setting = text("SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name")
         for name, value in SESSION.items():  # an older PostgreSQL lacks some of them
             await connection.execute(setting, {"name": name, "value": value})
-        for table in (self.rows, self.rejects):
+        for table in (self.rows, self.rejects, self.hands):
             await connection.execute(CreateTable(table))
+        await connection.execute(CreateIndex(Index("import_hands_by_giver", self.hands.c.gives)))
         await connection.commit()
 
     async def add(self, connection: AsyncConnection, rows: Sequence[Row], rejects: Sequence[Reject]) -> None:
