@@ -1,42 +1,34 @@
 """Staged rows become rows of the table, window by window of lines: new keys inserted, rows that differ updated, the rest untouched.
 
 A window is one transaction. When the database refuses it, because another writer was quicker or a value breaks a rule of the
-table, the window is tried again, then halved until the line is found that is to blame; that one is rejected, the others stay.
-Its parts keep what they wrote, but the line that is reached, and the rejects, are kept once, at the window's end: a run that takes
-over between two parts does the window again, and finds what it wrote unchanged.
+table, the window is tried again, then halved until the line is found that is to blame; that one is rejected, the others stay. Where
+values change hands, a half would lack what the other one gives up: there the lines are found while all of them have stepped aside.
+
+The parts of a window keep what they wrote, but the line that is reached, and the rejects, are kept once, at the window's end: a run
+that takes over between two parts does the window again, and finds what it wrote unchanged.
 Each window leaves notes for whoever keeps copies of the tables: see `service/db/drops.py`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    FromClause,
-    Select,
-    Subquery,
     and_,
     exists,
     func,
-    insert,
-    literal,
     not_,
-    or_,
     select,
     text,
-    true,
-    update,
 )
-from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import drops
-from service.jobs.resolving import step_aside, uniques
-from service.jobs.shaping import Reference
+from service.jobs.resolving import follow, step_aside, uniques
 from service.jobs.staging import Reject, Staging
+from service.jobs.writing import Writes
 
 TRIES = 4
 UNIQUE = "23505"
@@ -80,6 +72,7 @@ class Checkpoint:
 
 
 Save = Callable[[AsyncConnection, Checkpoint], Awaitable[None]]
+Change = Callable[[ColumnElement[bool]], Awaitable[object]]
 Check = Callable[[int, Checkpoint], None]
 """Is told how many rows are rejected, with the last checkpoint that is committed; what it raises ends the merge."""
 
@@ -106,6 +99,7 @@ class Merge:
         self._save = save
         self._keep = keep
         self._check = check
+        self._writes = Writes(staging)
         self._moved = False
         self._rejected = 0
         self.reached = reached or Checkpoint()
@@ -133,10 +127,44 @@ class Merge:
         return last is not None
 
     async def _move(self) -> None:
-        """Merge, first and together, the rows between which unique values change hands."""
+        """Merge, first and together, the rows between which unique values change hands: those that the table takes."""
         moves = and_(self._staging.moves)
-        if await self._connection.scalar(select(exists().where(moves))):
-            await self._merge(moves, self.reached.line)
+        while await self._connection.scalar(select(exists().where(moves))):
+            refused = await self._tried(moves, self.reached.line)
+            if refused is None:
+                break
+            if blamed := await self._blamed(moves):
+                await self._reject(blamed)
+                self._count(await follow(self._connection, self._staging))
+            else:  # no row by itself; their commit may be
+                await self._divide(moves, refused)
+                break
+
+    async def _blamed(self, window: ColumnElement[bool]) -> list[Reject]:
+        """The rows of a window that the table refuses while all have stepped aside; nothing is kept of how they are found."""
+        found: list[Reject] = []
+        for change in (self._name, self._step_aside, self._write):
+            await self._search(window, change, found)
+            if found:
+                break
+        await self._connection.rollback()
+        return found
+
+    async def _search(self, window: ColumnElement[bool], change: Change, found: list[Reject]) -> None:
+        """Change a window's rows; what the table refuses of them is found by halves, while the others stay changed."""
+        try:
+            async with self._connection.begin_nested():
+                await change(window)
+        except DBAPIError as error:
+            if not sqlstate(error).startswith(BLAMED):
+                raise
+            lines = await self._lines(window)
+            if len(lines) > 1:
+                for half in self._halves(window, lines):
+                    await self._search(half, change, found)
+            else:
+                found.append((lines[0], refusal(error, self._staging)))
+                self._count(0, beside=len(found))
 
     async def _merge(self, window: ColumnElement[bool], last: int) -> None:
         """Merge a window, or as much of it as the database takes."""
@@ -164,12 +192,10 @@ class Merge:
     async def _attempt(self, window: ColumnElement[bool], last: int | None) -> None:
         connection, staging = self._connection, self._staging
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
-        for reference in staging.declared.references:
-            await connection.execute(self._missing_names(reference, window))
+        await self._name(window)
         aside = None if self._moved else await self._step_aside(window)
-        changed = (await connection.execute(self._update(window))).rowcount
+        changed, inserted = await self._write(window)
         updated = changed if aside is None else aside
-        inserted = (await connection.execute(self._insert(window))).rowcount
         rows = await connection.scalar(select(func.count()).select_from(staging.rows).where(window)) or 0
         was = self.reached
         reached = replace(
@@ -182,10 +208,18 @@ class Merge:
             reached = replace(reached, line=last, late=tuple(self._late))
         await self._end(reached, wrote=changed + inserted > 0)
 
+    async def _name(self, window: ColumnElement[bool]) -> None:
+        for reference in self._staging.declared.references:
+            await self._connection.execute(self._writes.missing_names(reference, window))
+
+    async def _write(self, window: ColumnElement[bool]) -> tuple[int, int]:
+        changed = await self._connection.execute(self._writes.update(window))
+        return changed.rowcount, (await self._connection.execute(self._writes.insert(window))).rowcount
+
     async def _step_aside(self, window: ColumnElement[bool]) -> int:
         """Empty the values that change hands; how many rows will have changed in the end, these among them."""
-        table, rows = self._staging.declared.table, self._rows(window).subquery("rows")
-        differing = select(func.count()).select_from(table).join(rows, self._differs(table, rows))
+        table, rows = self._staging.declared.table, self._writes.rows(window).subquery("rows")
+        differing = select(func.count()).select_from(table).join(rows, self._writes.differs(table, rows))
         differing = differing.where(rows.c.import_line > self.reached.line)  # the others were counted by the run that merged them
         found = await self._connection.scalar(differing)
         for unique in uniques(self._staging):
@@ -205,77 +239,34 @@ class Merge:
 
     async def _divide(self, window: ColumnElement[bool], refused: DBAPIError) -> None:
         """Merge the halves of a window one by one, and theirs; reject what can't be divided."""
-        line = self._staging.line
-        lines = (await self._connection.scalars(select(line).where(window).order_by(line))).all()
+        lines = await self._lines(window)
         if len(lines) == 1:
             return await self._reject([(lines[0], refusal(refused, self._staging))])
-        middle = lines[len(lines) // 2]
-        for half in (and_(window, line < middle), and_(window, line >= middle)):
+        for half in self._halves(window, lines):
             if again := await self._tried(half):
                 await self._divide(half, again)
         return None
+
+    async def _lines(self, window: ColumnElement[bool]) -> Sequence[int]:
+        line = self._staging.line
+        return (await self._connection.scalars(select(line).where(window).order_by(line))).all()
+
+    def _halves(self, window: ColumnElement[bool], lines: Sequence[int]) -> Iterator[ColumnElement[bool]]:
+        line, middle = self._staging.line, lines[len(lines) // 2]
+        yield and_(window, line < middle)
+        yield and_(window, line >= middle)
 
     async def _reject(self, late: Sequence[Reject]) -> None:
         await self._staging.reject(self._connection, late)
         await self._connection.commit()
         self._late += late
-        self._rejected += len(late)
+        self._count(len(late))
+
+    def _count(self, rejected: int, beside: int = 0) -> None:
+        """So many more are rejected, and others are found to be."""
+        self._rejected += rejected
         if self._check is not None:
-            self._check(self._rejected, self.reached)
-
-    def _missing_names(self, reference: Reference, window: ColumnElement[bool]) -> Any:
-        """Names that the other table lacks; sorted, so that two imports don't wait for each other in a circle."""
-        name = self._staging.rows.c[f"import_{reference.field}"]
-        folded, column = reference.match(name), reference.table.columns[reference.name.key]
-        known = exists().where(reference.match(column) == folded)
-        missing = (
-            select(name).ext(distinct_on(folded)).where(window, name.is_not(None), not_(known)).order_by(folded, self._staging.line)
-        )
-        return insert_or_ignore(reference.table).from_select([column.name], missing).on_conflict_do_nothing()
-
-    def _rows(self, window: ColumnElement[bool]) -> Select[Any]:
-        """Staged rows as they shall stand in the table."""
-        staging, declared = self._staging, self._staging.declared
-        joined: Any = staging.rows
-        values = {
-            name: literal(value) if isinstance(value, str) else value for name, value in staging.identity(staging.key).items()
-        }
-        for reference in declared.references:
-            other = reference.table.alias(f"other_{reference.field}")
-            same = reference.match(other.c[reference.name.key]) == reference.match(staging.rows.c[f"import_{reference.field}"])
-            joined = joined.outerjoin(other, same)
-            values[reference.column.key] = other.c[reference.id.name]
-        values |= {column.name: staging.rows.c[column.name] for column in declared.columns if column.name in self._staging.written}
-        if declared.extras is not None:
-            values[declared.extras.key] = staging.rows.c.import_extras
-        return select(*(value.label(name) for name, value in values.items()), staging.line).select_from(joined).where(window)
-
-    def _update(self, window: ColumnElement[bool]) -> Any:
-        """Change the rows that differ, each looked up by its key: statistics that don't know the source can't turn that around."""
-        table, rows = self._staging.declared.table, self._rows(window).subquery("rows")
-        there, primary = table.alias("there"), table.primary_key.columns.keys()
-        keys = (there.c[name].label(f"import_{name}") for name in primary)
-        found = select(*keys).where(self._differs(there, rows)).limit(1).lateral("found")
-        changed = select(rows, *found.c).select_from(rows.join(found, true())).subquery("changed")
-        same = (table.c[name] == changed.c[f"import_{name}"] for name in primary)
-        return update(table).where(*same).values(self._new(table, changed))
-
-    def _new(self, table: FromClause, rows: Subquery) -> dict[str, ColumnElement[Any]]:
-        """The columns that a merge may change, as the staged rows have them."""
-        identity = self._staging.declared.identity
-        return {name: column for name, column in rows.c.items() if name not in identity and name in table.columns}
-
-    def _differs(self, table: FromClause, rows: Subquery) -> ColumnElement[bool]:
-        """Whether a row of the table is the one that a staged row means, and not just so."""
-        differs = or_(*(table.c[name].is_distinct_from(column) for name, column in self._new(table, rows).items()))
-        return and_(*(table.c[name] == rows.c[name] for name in self._staging.declared.identity), differs)
-
-    def _insert(self, window: ColumnElement[bool]) -> Any:
-        table, staging = self._staging.declared.table, self._staging
-        rows = self._rows(window).where(not_(exists().where(staging.means(staging.key, table)))).order_by(staging.line)
-        named = rows.subquery("rows")
-        names = [column.name for column in named.columns if column.name in table.columns]
-        return insert(table).from_select(names, select(*(named.c[name] for name in names)).order_by(named.c.import_line))
+            self._check(self._rejected + beside, self.reached)
 
 
 def sqlstate(error: DBAPIError) -> str:
