@@ -112,6 +112,17 @@ async def test_rejects_run_no_formulas(importing_engine: AsyncEngine, tmp_path: 
     assert rejects.read_text().splitlines()[1] == '2,"2 fields are expected, 1 found",\'=HYPERLINK(1)'
 
 
+@pytest.mark.parametrize("place", [2, 5000])
+async def test_a_nul_rejects_its_row_wherever_it_stands(importing_engine: AsyncEngine, tmp_path: Path, place: int) -> None:
+    path, rejects = tmp_path / "f.csv", tmp_path / "r.csv"
+    rows = ["book_id,title,author", *(f"{number},Title {number},Ada" for number in range(2, 6000))]
+    rows[place - 1] = "0,A\0B,Ada"
+    path.write_text("\n".join(rows))
+    summary = await run_import(importing_engine, imports, path, Options(rejects=rejects))
+    assert counts(summary) == (5998, 5997, 0, 0, 1)
+    assert reasons(rejects) == [(place, "it contains a NUL character, which the database can't keep")]
+
+
 @pytest.mark.parametrize("wrong", ["no author", "one key"])
 async def test_more_rejects_than_anybody_looks_at(importing_engine: AsyncEngine, tmp_path: Path, wrong: str) -> None:
     path = tmp_path / "f.csv"
