@@ -191,7 +191,6 @@ class Merge:
 
     async def _attempt(self, window: ColumnElement[bool], last: int | None) -> None:
         connection, staging = self._connection, self._staging
-        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
         await self._name(window)
         aside = None if self._moved else await self._step_aside(window)
         changed, inserted = await self._write(window)

@@ -36,6 +36,7 @@ from service.jobs.validating import Row
 
 COPY_SECONDS = 600.0
 SESSION = {
+    "default_transaction_isolation": "read committed",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import NullPool, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.db import table_of
 from service.db.drops import drops
@@ -189,6 +189,15 @@ async def test_progress_goes_from_nothing_to_all(importing_engine: AsyncEngine) 
         ("merging", 4, GOOD),
         ("merging", GOOD, GOOD),
     ]
+
+
+async def test_a_database_of_another_isolation(own_database: str) -> None:
+    engine = create_async_engine(own_database, poolclass=NullPool)
+    async with engine.begin() as connection:
+        name = await connection.scalar(text("SELECT current_database()"))
+        await connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+    assert counts(await run_import(engine, imports, DIRTY)) == (READ, GOOD, 0, 0, READ - GOOD)
+    await engine.dispose()
 
 
 async def test_authors_of_json(importing_engine: AsyncEngine, tmp_path: Path) -> None:
