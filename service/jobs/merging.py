@@ -9,7 +9,7 @@ that takes over between two parts does the window again, and finds what it wrote
 Each window leaves notes for whoever keeps copies of the tables: see `service/db/drops.py`.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,30 +137,29 @@ class Merge:
                 await self._reject(blamed)
                 self._count(await follow(self._connection, self._staging))
             else:  # no row by itself; their commit may be
-                await self._divide(moves, refused)
+                await self._divide(await self._lines(moves), refused)
                 break
 
     async def _blamed(self, window: ColumnElement[bool]) -> list[Reject]:
         """The rows of a window that the table refuses while all have stepped aside; nothing is kept of how they are found."""
-        found: list[Reject] = []
+        lines, found = await self._lines(window), list[Reject]()
         for change in (self._name, self._step_aside, self._write):
-            await self._search(window, change, found)
+            await self._search(lines, change, found)
             if found:
                 break
         await self._connection.rollback()
         return found
 
-    async def _search(self, window: ColumnElement[bool], change: Change, found: list[Reject]) -> None:
-        """Change a window's rows; what the table refuses of them is found by halves, while the others stay changed."""
+    async def _search(self, lines: Sequence[int], change: Change, found: list[Reject]) -> None:
+        """Change rows; what the table refuses of them is found by halves, while the others stay changed."""
         try:
             async with self._connection.begin_nested():
-                await change(window)
+                await change(self._within(lines))
         except DBAPIError as error:
             if not sqlstate(error).startswith(BLAMED):
                 raise
-            lines = await self._lines(window)
             if len(lines) > 1:
-                for half in self._halves(window, lines):
+                for half in _halves(lines):
                     await self._search(half, change, found)
             else:
                 found.append((lines[0], refusal(error, self._staging)))
@@ -169,7 +168,7 @@ class Merge:
     async def _merge(self, window: ColumnElement[bool], last: int) -> None:
         """Merge a window, or as much of it as the database takes."""
         if refused := await self._tried(window, last):
-            await self._divide(window, refused)
+            await self._divide(await self._lines(window), refused)
             await self._end(replace(self.reached, line=last, late=tuple(self._late)))
 
     async def _tried(self, window: ColumnElement[bool], last: int | None = None) -> DBAPIError | None:
@@ -236,13 +235,12 @@ class Merge:
         await (self._connection.commit() if self._keep else self._connection.rollback())
         self.reached = reached
 
-    async def _divide(self, window: ColumnElement[bool], refused: DBAPIError) -> None:
+    async def _divide(self, lines: Sequence[int], refused: DBAPIError) -> None:
         """Merge the halves of a window one by one, and theirs; reject what can't be divided."""
-        lines = await self._lines(window)
         if len(lines) == 1:
             return await self._reject([(lines[0], refusal(refused, self._staging))])
-        for half in self._halves(window, lines):
-            if again := await self._tried(half):
+        for half in _halves(lines):
+            if again := await self._tried(self._within(half)):
                 await self._divide(half, again)
         return None
 
@@ -250,10 +248,10 @@ class Merge:
         line = self._staging.line
         return (await self._connection.scalars(select(line).where(window).order_by(line))).all()
 
-    def _halves(self, window: ColumnElement[bool], lines: Sequence[int]) -> Iterator[ColumnElement[bool]]:
-        line, middle = self._staging.line, lines[len(lines) // 2]
-        yield and_(window, line < middle)
-        yield and_(window, line >= middle)
+    def _within(self, lines: Sequence[int]) -> ColumnElement[bool]:
+        """A part of a window, always in one form: statements are compiled, and prepared, by their form."""
+        moves = self._staging.moves
+        return and_(not_(moves) if self._moved else moves, self._staging.line.between(lines[0], lines[-1]))
 
     async def _reject(self, late: Sequence[Reject]) -> None:
         await self._staging.reject(self._connection, late)
@@ -266,6 +264,10 @@ class Merge:
         self._rejected += rejected
         if self._check is not None:
             self._check(self._rejected + beside, self.reached)
+
+
+def _halves(lines: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    return lines[: len(lines) // 2], lines[len(lines) // 2 :]
 
 
 def sqlstate(error: DBAPIError) -> str:

@@ -14,6 +14,7 @@ from service.errors import SetupError, ShelfmarkError
 from service.jobs.importing import Options, Progress, run_import
 from service.jobs.merging import Checkpoint
 from service.jobs.shaping import Import
+from tests.fixtures.statements import told
 from tests.jobs.depot import HEADER, Owner, Thing, counts, depot, imported, stored
 from tests.jobs.depot import things as declared
 
@@ -71,6 +72,18 @@ async def test_rows_that_break_a_rule_are_kept_once_in_each_window(things: Async
     ]  # fmt: skip
     summary = await run_import(things, declared, path, Options(source="s", chunk=20), resumed=saved[14])
     assert counts(summary) == (ROWS, 20, 0, 0, 20)
+
+
+async def test_statements_have_one_form_however_many_rows_break_a_rule(things: AsyncEngine, tmp_path: Path) -> None:
+    """Else each would be compiled and prepared anew."""
+    forms = dict[int, set[str]]()
+    for bad in (4, 16):
+        sent = forms[bad] = set[str]()
+        with told(things, lambda statement, _: sent.add(statement)):  # noqa: B023 - called within the loop
+            rows = "".join(f"{nr},,,x,{-(nr % (ROWS // bad) == 0)},\n" for nr in range(ROWS // bad * bad))
+            summary, _ = await imported(things, tmp_path / "f.csv", HEADER + rows, source=str(bad))
+        assert summary.rejected == bad
+    assert len(forms[4]) == len(forms[16])
 
 
 async def test_a_value_too_long_for_an_index(things: AsyncEngine, tmp_path: Path) -> None:
