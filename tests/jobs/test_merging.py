@@ -52,6 +52,9 @@ async def test_too_many_rows_that_break_a_rule(things: AsyncEngine, tmp_path: Pa
     ):
         await run_import(things, declared, path, Options(source="s", chunk=40, rejected_most=10))
     assert len(await stored(things, "id")) == ROWS
+    resumed = Checkpoint(line=ROWS + 1, inserted=ROWS)
+    with pytest.raises(SetupError, match="so the import ended after 40 rows"):
+        await run_import(things, declared, path, Options(source="s", rejected_most=0), resumed=resumed)
     assert counts(await run_import(things, declared, path, Options(source="s", rejected_most=11))) == (51, 0, 0, ROWS, 11)
 
 
