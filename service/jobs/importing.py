@@ -238,7 +238,7 @@ class _Run:
         await merge.prepare()
         total = await self._connection.scalar(select(func.count()).select_from(self._staging.rows)) or 0
         while await self._step(merge):
-            self._told(Progress("merging", merge.reached.merged, total))
+            self._told(Progress("merging", min(merge.reached.merged, total), total))  # what is done again is counted again
         return merge.reached
 
     async def _step(self, merge: Merge) -> bool:

@@ -133,7 +133,7 @@ class _Importing:
     async def _save(self, connection: AsyncConnection, reached: Checkpoint) -> None:
         """Keep how far it came, in the window's own transaction."""
         known = self._progress
-        counted = {"done": reached.merged, "total": known.total} if known and known.stage == "merging" else {}
+        counted = {"done": min(reached.merged, known.total), "total": known.total} if known and known.stage == "merging" else {}
         await self._run.save(connection, msgspec.to_builtins(reached), **counted)
 
     def _telling(self) -> AbstractAsyncContextManager[None]:

@@ -218,7 +218,9 @@ async def test_values_that_change_hands_between_two_runs(things: AsyncEngine, tm
     async def note(connection: AsyncConnection, reached: Checkpoint) -> None:
         noted.append(reached)
 
-    summary = await run_import(things, declared, path, Options(source="s", chunk=2), resumed=saved[0], save=note)
+    steps = list[Progress]()
+    summary = await run_import(things, declared, path, Options(source="s", chunk=2), steps.append, resumed=saved[0], save=note)
+    assert steps[-1] == Progress("merging", 8, 8)
     assert counts(summary) == (8, 0, 8, 0, 0)
     assert await stored(things, "code", "label") == {f"s/{nr}": (f"C{nr}", "new") for nr in range(1, 9)}
     assert (noted[0].line, noted[0].updated) == (saved[0].line, 4 if taker == 5 else 2)  # what is counted already isn't again
