@@ -147,26 +147,42 @@ async def run_import(
         staging = Staging(declared, _source(options, file))
         with rejects_file(options.rejects, path) as rejects:
             async with _connected(engine, staging) as connection:
-                run = _Run(connection, file, staging, options, on_progress or (lambda _: None))
+                run = _Run(connection, file, staging, options, on_progress or (lambda _: None), resumed=resumed)
                 read = await run.stage()
-                reached = await run.merge(save, resumed)
+                reached = await run.merge(save)
                 rejected = await run.rejected(rejects)
     finally:
         file.close()
-    unchanged = reached.unchanged if resumed is None else read - rejected - reached.inserted - reached.updated
-    counts = (read, reached.inserted, reached.updated, unchanged, rejected)
-    return Summary(staging.source, *counts, seconds=time.monotonic() - began, dry_run=options.dry_run)
+    counts = (reached.inserted, reached.updated, reached.unchanged) if resumed is None else _counted(reached, read - rejected)
+    return Summary(staging.source, read, *counts, rejected, seconds=time.monotonic() - began, dry_run=options.dry_run)
+
+
+def _counted(reached: Checkpoint, merged: int) -> tuple[int, int, int]:
+    """What became of so many rows that several runs merged: between two of them others may have changed what is counted already."""
+    inserted = min(reached.inserted, merged)
+    updated = min(reached.updated, merged - inserted)
+    return inserted, updated, merged - inserted - updated
 
 
 class _Run:
     """One import on its way."""
 
-    def __init__(self, connection: AsyncConnection, file: Opened, staging: Staging, options: Options, told: Watcher) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        file: Opened,
+        staging: Staging,
+        options: Options,
+        told: Watcher,
+        *,
+        resumed: Checkpoint | None,
+    ) -> None:
         self._connection = connection
         self._file = file
         self._staging = staging
         self._options = options
         self._told = told
+        self._resumed = resumed
         self._validator = Validator(staging.declared)
 
     async def stage(self) -> int:
@@ -178,7 +194,7 @@ class _Run:
             while batch := await asyncio.to_thread(batches.next):  # validated while the database takes the one before
                 rows, rejects = batch
                 read, rejected = read + len(rows) + len(rejects), rejected + len(rejects)
-                self._refuse(rejected)
+                self._stop_at(rejected)
                 if adding is not None:
                     await adding
                 adding = asyncio.create_task(self._staging.add(self._connection, rows, rejects))
@@ -190,32 +206,39 @@ class _Run:
                 adding.cancel()
         self._staging.written = self._validator.seen
         await self._staging.finish(self._connection)
-        await resolve(self._connection, self._staging)
-        self._refuse(await self._rejects())
+        await resolve(self._connection, self._staging, self._resumed.late if self._resumed else ())
+        self._stop_at(await self._staging.rejected(self._connection))
         return read
 
-    def _refuse(self, rejected: int) -> None:
-        """Stop where too many records are rejected: whoever is sent them could do nothing with them."""
-        most = self._options.rejected_most
-        if most is not None and rejected > most:
-            raise SetupError(
-                f"{self._file.name} has more than {most:,} records that can't be imported, so nothing was. Import its first lines "
-                "alone to see what is wrong with them."
-            )
+    def _stop_at(self, rejected: int, reached: Checkpoint | None = None) -> None:
+        """Stop where too many records are rejected: whoever is sent them could do nothing with them.
 
-    async def merge(self, save: Save | None, resumed: Checkpoint | None) -> Checkpoint:
+        Who goes on may have another limit, and what was found before doesn't end what is half done; what the database refuses does.
+        """
+        most = self._options.rejected_most
+        if most is None or rejected <= most or (self._resumed and reached is None):
+            return
+        stays = 0 if reached is None or self._options.dry_run else reached.merged
+        ended = f"the import ended after {stays:,} rows, which stay" if stays else "nothing was"
+        raise SetupError(
+            f"{self._file.name} has more than {most:,} records that can't be imported, so {ended}. Import its first lines alone "
+            "to see what is wrong with them."
+        )
+
+    async def merge(self, save: Save | None) -> Checkpoint:
         """Merge all rows, window by window."""
         merge = Merge(
             self._connection,
             self._staging,
             save=save,
             keep=not self._options.dry_run,
-            reached=resumed,
+            reached=self._resumed,
+            check=self._stop_at,
         )
         await merge.prepare()
         total = await self._connection.scalar(select(func.count()).select_from(self._staging.rows)) or 0
         while await self._step(merge):
-            self._told(Progress("merging", merge.reached.merged, total))
+            self._told(Progress("merging", min(merge.reached.merged, total), total))  # what is done again is counted again
         return merge.reached
 
     async def _step(self, merge: Merge) -> bool:
@@ -233,10 +256,7 @@ class _Run:
         """Write the rejected lines, if that is wanted; how many there are."""
         if target is not None:
             await write_rejects(self._connection, self._staging, self._file, target)
-        return await self._rejects()
-
-    async def _rejects(self) -> int:
-        return await self._connection.scalar(select(func.count()).select_from(self._staging.rejects)) or 0
+        return await self._staging.rejected(self._connection)
 
 
 class _Batches:

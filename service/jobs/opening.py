@@ -34,6 +34,8 @@ SUFFIXES: dict[str, Format] = {
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\0\0\xfe\xff", "UTF-32"))
 OTHER_KINDS = ((b"PK\x03\x04", "a zip archive or a spreadsheet"), (b"%PDF", "a PDF"), (b"SQLite format 3", "an SQLite database"))
+NULS_PART = 4
+"""No text has a NUL in every so many bytes."""
 
 
 @dataclass
@@ -177,11 +179,17 @@ def _start(file: BinaryIO, name: str) -> bytes:
     for mark, kind in OTHER_KINDS:
         if start.startswith(mark):
             raise SetupError(f"{name} is {kind}, not CSV or NDJSON. Export it as CSV in UTF-8.")
-    if b"\0" in start:
+    if _is_binary(start):
         raise SetupError(f"{name} is no text: byte {start.index(0) + 1} is NUL. CSV or NDJSON in UTF-8 is expected.")
     if not start.strip():
         raise SetupError(f"{name} is empty.")
     return start
+
+
+def _is_binary(start: bytes) -> bool:
+    """Whether no text begins so: with NULs among the headers, or with many. One here and there is a fault of its record."""
+    headers = b"" if start.lstrip().startswith(b"{") else start.partition(b"\n")[0]
+    return b"\0" in headers or start.count(0) * NULS_PART > len(start)
 
 
 def stem_of(name: str) -> str:

@@ -6,12 +6,13 @@ Three rules, the same for every file and every table:
 2. A unique value that a row of the table holds rejects the line that wants it, unless that row gives it up in the same file.
 3. A unique value that several lines want and no row of the table holds: the first line wins.
 
-Each rejection can bring about another one (a row that may not change gives nothing up), so rules 2 and 3 go round until nothing is
-found. What remains can be merged in any order, save for values that change hands: those rows are marked to go first, together.
-Rejects are the same when the file is imported again: the winners then hold what they won.
+Each rejection can bring about another one: a row that may not change gives nothing up. That is followed from row to row in one
+statement, since a column that slipped by a line makes a chain of the whole file. What remains can be merged in any order, save for
+values that change hands: those rows are marked to go first, together. Rejects are the same when the file is imported again: the
+winners then hold what they won.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Select,
     Update,
     and_,
+    bindparam,
     case,
     false,
     func,
@@ -30,14 +32,20 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
+    true,
     update,
 )
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.visitors import replacement_traverse
 
-from service.jobs.staging import Staging
+from service.jobs.staging import Reject, Staging
 
 Values = list[ColumnElement[Any]]
+KEPT = 0
+"""The line of a row that gives nothing up."""
+JOINS = select(*(func.set_config(f"enable_{name}", bindparam("value"), true()) for name in ("hashjoin", "mergejoin", "seqscan")))
 
 
 class Unique:
@@ -94,16 +102,38 @@ def uniques(staging: Staging) -> Iterator[Unique]:
             yield Unique(index, staging)
 
 
-async def resolve(connection: AsyncConnection, staging: Staging) -> None:
-    """Move every row that can't be merged to the rejects, and mark those to be merged first."""
+async def resolve(connection: AsyncConnection, staging: Staging, late: Sequence[Reject] = ()) -> None:
+    """Move every row that can't be merged to the rejects, and mark those to be merged first.
+
+    Args:
+        connection: the one with the staged rows.
+        staging: they.
+        late: what the table refused when an earlier run merged it; that is known after the rules, as it was then.
+    """
     await _reject(connection, staging, _earlier_duplicates(staging))
     rules = [rule for unique in uniques(staging) for rule in (_held(staging, unique), _contested(staging, unique))]
-    while sum([await _reject(connection, staging, rule) for rule in rules]):
-        pass
+    found = sum([await _reject(connection, staging, rule) for rule in rules])
+    if late:
+        await staging.reject(connection, late)
+    if found or late:
+        await follow(connection, staging)
     for unique in uniques(staging):
         if unique.freed is not None:
             await connection.execute(_mark_moves(staging, unique))
     await connection.commit()
+
+
+async def follow(connection: AsyncConnection, staging: Staging) -> int:
+    """Reject the rows that want what a rejected one keeps, and those that want what these keep; how many. Commits."""
+    await connection.execute(JOINS, {"value": "on"})
+    for place, unique in enumerate(uniques(staging)):
+        hands = _hands(staging, unique, place)
+        await connection.execute(insert(staging.hands).from_select([column.name for column in staging.hands.columns], hands))
+    await connection.execute(JOINS, {"value": "off"})  # each step looks its rows up by index, else it would read all of them
+    found = await _reject(connection, staging, _stuck(staging))
+    await connection.execute(text(f"TRUNCATE {staging.hands.name}"))
+    await connection.commit()
+    return found
 
 
 async def _reject(connection: AsyncConnection, staging: Staging, found: Select[Any]) -> int:
@@ -125,11 +155,9 @@ def _held(staging: Staging, unique: Unique) -> Select[Any]:
     """Rows that want what another row of the table holds, and keeps."""
     table, rows = staging.declared.table, staging.rows
     holder = rows.alias("holder")
-    (primary,) = table.primary_key.columns
     stays = [] if unique.freed is None else [or_(holder.c.import_line.is_(None), unique.equal(holder, table))]
-    in_file = func.concat("line ", holder.c.import_line, " of this file has it too")
-    in_table = func.concat(f"another row of {table.name} has it ({primary.name} ", primary, ")")
-    reason = func.concat(unique.shown(rows), ": ", case((unique.equal(holder, rows), in_file), else_=in_table))
+    in_file = func.concat(unique.shown(rows), ": line ", holder.c.import_line, " of this file has it too")
+    reason = case((unique.equal(holder, rows), in_file), else_=_in_table(staging, unique))
     return (
         select(staging.line, reason)
         .join(table, and_(unique.equal(rows, table), _another(staging, staging.key)))
@@ -152,6 +180,35 @@ def _contested(staging: Staging, unique: Unique) -> Select[Any]:
     same = (value == several.c[label.name] for value, label in zip(unique.of(rows), labels, strict=True))
     reason = func.concat(unique.shown(rows), ": line ", several.c.first, " of this file has it too")
     return select(staging.line, reason).join(several, and_(*same)).where(unique.counts(rows), staging.line > several.c.first)
+
+
+def _hands(staging: Staging, unique: Unique, place: int) -> Select[Any]:
+    """Rows that want what another row of the table holds, and the line by which that gives it up."""
+    table, rows = staging.declared.table, staging.rows
+    holder = rows.alias("holder")
+    keeps = true() if unique.freed is None else or_(holder.c.import_line.is_(None), unique.equal(holder, table))
+    gives = case((keeps, KEPT), else_=holder.c.import_line)
+    return (
+        select(staging.line, gives, literal(place), _in_table(staging, unique))
+        .join(table, and_(unique.equal(rows, table), _another(staging, staging.key)))
+        .outerjoin(holder, staging.means(holder.c.import_key, table))
+    )
+
+
+def _stuck(staging: Staging) -> Select[Any]:
+    """Rows that want what is kept, from row to row; each with its first reason."""
+    hands = staging.hands
+    wanted = select(hands.c.takes, hands.c.place, hands.c.reason)
+    kept = wanted.where(hands.c.gives == KEPT).cte("stuck", recursive=True)
+    stuck = kept.union(wanted.join(kept, hands.c.gives == kept.c.takes))
+    return select(stuck.c.takes, stuck.c.reason).ext(distinct_on(stuck.c.takes)).order_by(stuck.c.takes, stuck.c.place)
+
+
+def _in_table(staging: Staging, unique: Unique) -> ColumnElement[str]:
+    """Why a row is rejected that wants what a row of the table keeps."""
+    table = staging.declared.table
+    (primary,) = table.primary_key.columns
+    return func.concat(unique.shown(staging.rows), f": another row of {table.name} has it ({primary.name} ", primary, ")")
 
 
 def _another(staging: Staging, key: ColumnElement[Any]) -> ColumnElement[bool]:

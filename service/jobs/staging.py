@@ -8,7 +8,26 @@ the work of a whole one; and its connection can't come through a pooler in trans
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Index, MetaData, Table, Text, and_, delete, false, select, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -17,6 +36,7 @@ from service.jobs.validating import Row
 
 COPY_SECONDS = 600.0
 SESSION = {
+    "default_transaction_isolation": "read committed",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",
@@ -29,7 +49,7 @@ Reject = tuple[int, str]
 
 
 class Staging:
-    """The two tables of one import: rows that may be merged, and lines that may not, with their reasons.
+    """The tables of one import: rows that may be merged, and lines that may not, with their reasons.
 
     Attributes:
         rows: the rows. Columns of the import's own begin with `import_`, so that a table may have a column `line`.
@@ -37,6 +57,7 @@ class Staging:
         line: where a row's record begins.
         key: what tells a file's rows apart.
         written: the fields that the file gives; columns beyond them are left alone.
+        hands: which row takes a value that which other one gives up, or keeps, with the reason if it does; empty but for a moment.
         moves: whether a row is merged before the others, because it takes a unique value that another one gives up.
     """
 
@@ -58,6 +79,15 @@ class Staging:
             prefixes=["TEMPORARY"],
         )
         self.rejects = Table("import_rejects", own, Column("line", BigInteger), Column("reason", Text), prefixes=["TEMPORARY"])
+        self.hands = Table(
+            "import_hands",
+            own,
+            Column("takes", BigInteger),
+            Column("gives", BigInteger),
+            Column("place", Integer),
+            Column("reason", Text),
+            prefixes=["TEMPORARY"],
+        )
         self.line, self.key, self.moves = (self.rows.c[f"import_{name}"] for name in ("line", "key", "moves"))
         self._copied = [column.name for column in self.rows.columns if column is not self.moves]
 
@@ -76,8 +106,9 @@ class Staging:
         setting = text("SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name")
         for name, value in SESSION.items():  # an older PostgreSQL lacks some of them
             await connection.execute(setting, {"name": name, "value": value})
-        for table in (self.rows, self.rejects):
+        for table in (self.rows, self.rejects, self.hands):
             await connection.execute(CreateTable(table))
+        await connection.execute(CreateIndex(Index("import_hands_by_giver", self.hands.c.gives)))
         await connection.commit()
 
     async def add(self, connection: AsyncConnection, rows: Sequence[Row], rejects: Sequence[Reject]) -> None:
@@ -92,6 +123,18 @@ class Staging:
         await connection.execute(CreateIndex(Index("import_rows_by_line", self.line)))
         await connection.execute(text("ANALYZE import_rows (import_line, import_key, import_moves)"))
         await connection.commit()
+
+    async def reject(self, connection: AsyncConnection, rejects: Sequence[Reject]) -> None:
+        """Move rows to the rejected lines, one by one by line; those that are there stay as they are."""
+        line, reason = bindparam("rejected", type_=BigInteger), bindparam("reason", type_=Text)
+        there = select(line, reason).where(exists().where(self.line == line))
+        found = [{"rejected": number, "reason": said} for number, said in rejects]
+        await connection.execute(insert(self.rejects).from_select(["line", "reason"], there), found)
+        await connection.execute(delete(self.rows).where(self.line == line), [{"rejected": number} for number, _ in rejects])
+
+    async def rejected(self, connection: AsyncConnection) -> int:
+        """How many lines are rejected."""
+        return await connection.scalar(select(func.count()).select_from(self.rejects)) or 0
 
     async def drop_rejected(self, connection: AsyncConnection) -> None:
         """Take the rows away whose lines are rejected."""

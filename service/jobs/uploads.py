@@ -83,7 +83,7 @@ async def import_upload(
                 chunk=CHUNK_ROWS,
                 name=known.name,
                 unpacked_most=loaded.upload_unpacked_most,
-                rejected_most=None if run.checkpoint else loaded.upload_rejected_most,  # a part of it is imported already
+                rejected_most=loaded.upload_rejected_most,
             )
             async with spool.local(upload) as path:
                 summary = await importing.all_of(path, options)
@@ -161,7 +161,7 @@ class _Importing:
         if self._run.checkpoint is None and await self._is_ahead(connection):
             raise self._postponed()
         known = self._progress
-        counted = {"done": reached.merged, "total": known.total} if known and known.stage == "merging" else {}
+        counted = {"done": min(reached.merged, known.total), "total": known.total} if known and known.stage == "merging" else {}
         await self._run.save(connection, msgspec.to_builtins(reached), **counted)
 
     def _telling(self) -> AbstractAsyncContextManager[None]:

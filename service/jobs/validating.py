@@ -20,6 +20,7 @@ Accepted = Mapping[str, Sequence[str]]
 PLANNED_MOST = 50_000
 """Names in all the plans that are kept: NDJSON may name its values anew in every line."""
 SHOWN = 60
+TOO_DEEP = "it is nested too deeply"
 
 
 class Refused(Exception):
@@ -68,6 +69,12 @@ class Validator:
         """
         if record.fault:
             raise Refused(record.fault)
+        try:
+            return self._shaped(record)
+        except RecursionError:
+            raise Refused(TOO_DEEP) from None
+
+    def _shaped(self, record: Record) -> Row:
         plan = self._plan(record.headers)
         given, extras = plan.parts(record.values)
         try:
@@ -79,7 +86,7 @@ class Validator:
         self._refuse_out_of_range(found)
         key = self._key(found, given, extras)
         names = [_named(reference, found, extras) for reference in self._declared.references]
-        kept = orjson.dumps(extras).decode() if self._declared.extras is not None else None
+        kept = _dumped(extras).decode() if self._declared.extras is not None else None
         return (record.line, key, *names, *[found[name] for name in self._columns], kept)
 
     def _plan(self, headers: tuple[str, ...]) -> "_Plan":
@@ -103,7 +110,7 @@ class Validator:
         for field in self._declared.keys:
             if (value := found[field]) is not None:
                 return str(value)
-        whole = orjson.dumps({**given, **extras}, option=orjson.OPT_SORT_KEYS)
+        whole = _dumped({**given, **extras}, orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(whole, digest_size=16).hexdigest()
 
 
@@ -172,6 +179,14 @@ def _named(reference: Reference, found: Mapping[str, Any], extras: dict[str, Any
     if reference.others and len(names) > 1:
         extras[reference.others] = names[1:]
     return names[0] if names else None
+
+
+def _dumped(value: dict[str, Any], option: int | None = None) -> bytes:
+    """As JSON; less of it is nested than can be read."""
+    try:
+        return orjson.dumps(value, option=option)
+    except orjson.JSONEncodeError:
+        raise Refused(TOO_DEEP) from None
 
 
 def _sentences(error: ValidationError, accepted: Accepted, used: Mapping[str, str]) -> Iterator[str]:

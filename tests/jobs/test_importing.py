@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import NullPool, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.db import table_of
 from service.db.drops import drops
@@ -112,6 +112,17 @@ async def test_rejects_run_no_formulas(importing_engine: AsyncEngine, tmp_path: 
     assert rejects.read_text().splitlines()[1] == '2,"2 fields are expected, 1 found",\'=HYPERLINK(1)'
 
 
+@pytest.mark.parametrize("place", [2, 5000])
+async def test_a_nul_rejects_its_row_wherever_it_stands(importing_engine: AsyncEngine, tmp_path: Path, place: int) -> None:
+    path, rejects = tmp_path / "f.csv", tmp_path / "r.csv"
+    rows = ["book_id,title,author", *(f"{number},Title {number},Ada" for number in range(2, 6000))]
+    rows[place - 1] = "0,A\0B,Ada"
+    path.write_text("\n".join(rows))
+    summary = await run_import(importing_engine, imports, path, Options(rejects=rejects))
+    assert counts(summary) == (5998, 5997, 0, 0, 1)
+    assert reasons(rejects) == [(place, "it contains a NUL character, which the database can't keep")]
+
+
 @pytest.mark.parametrize("wrong", ["no author", "one key"])
 async def test_more_rejects_than_anybody_looks_at(importing_engine: AsyncEngine, tmp_path: Path, wrong: str) -> None:
     path = tmp_path / "f.csv"
@@ -178,6 +189,15 @@ async def test_progress_goes_from_nothing_to_all(importing_engine: AsyncEngine) 
         ("merging", 4, GOOD),
         ("merging", GOOD, GOOD),
     ]
+
+
+async def test_a_database_of_another_isolation(own_database: str) -> None:
+    engine = create_async_engine(own_database, poolclass=NullPool)
+    async with engine.begin() as connection:
+        name = await connection.scalar(text("SELECT current_database()"))
+        await connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+    assert counts(await run_import(engine, imports, DIRTY)) == (READ, GOOD, 0, 0, READ - GOOD)
+    await engine.dispose()
 
 
 async def test_authors_of_json(importing_engine: AsyncEngine, tmp_path: Path) -> None:

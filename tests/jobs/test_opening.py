@@ -89,14 +89,27 @@ def test_an_absurd_line_is_cut_and_its_rest_skipped(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b" \n\n", "is empty"),
-        (b"a,b\n1,\0\n", "byte 7 is NUL"),
+        (b"a,\0b\n1,2\n", "byte 3 is NUL"),
+        (b"a,b\n" + bytes(3) + b"1,2\n", "byte 5 is NUL"),
         ("a,b\n1,2\n".encode("utf-16"), "is UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "byte 2 is NUL"),
         (b"PK\x03\x04rest", "spreadsheet"),
         (b"\x1f\x8brest of no gzip", "can't be decompressed"),
         (gzip.compress(TEXT)[:-12], "is damaged"),
         (gzip.compress(b""), "is empty"),
     ],
-    ids=["empty", "blank", "NUL", "UTF-16", "zip", "no gzip", "cut off", "empty gzip"],
+    ids=[
+        "empty",
+        "blank",
+        "NUL in the first line",
+        "NULs",
+        "UTF-16",
+        "UTF-16 without a mark",
+        "zip",
+        "no gzip",
+        "cut off",
+        "empty gzip",
+    ],
 )
 def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     with pytest.raises(SetupError, match=reason):

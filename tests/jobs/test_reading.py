@@ -171,6 +171,12 @@ def test_lines_that_are_no_objects(tmp_path: Path, line: bytes, reason: str) -> 
     assert reason in str(found[1].fault)
 
 
+def test_a_nul_in_the_first_object_is_its_fault_alone(tmp_path: Path) -> None:
+    first, second = told(read(tmp_path, b'{"a": "x\0y"}\n{"a": 1}\n', "ndjson"))
+    assert (first[0], second) == (1, (2, [1]))
+    assert str(first[1]).startswith("it can't be read as JSON")
+
+
 def test_a_backslash_before_u0000_is_text(tmp_path: Path) -> None:
     (found,) = read(tmp_path, json.dumps({"a": "\\u0000"}).encode(), "ndjson")
     assert (found.fault, found.values) == (None, ("\\u0000",))

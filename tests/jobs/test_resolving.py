@@ -12,6 +12,7 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.db import table_of
+from tests.fixtures.statements import told
 from tests.jobs.depot import HEADER, Thing, counts, depot, imported, stored
 
 
@@ -122,6 +123,26 @@ async def test_a_value_that_another_source_holds(things: AsyncEngine, tmp_path: 
     summary, rejects = await imported(things, tmp_path / "f.csv", HEADER + "1,A,,one,,\n")
     assert counts(summary) == (1, 0, 0, 0, 1)
     assert rejects[2].startswith("code A: another row of depot_things has it (id ")
+
+
+async def test_a_column_that_slipped_by_a_line(things: AsyncEngine, tmp_path: Path) -> None:
+    """Each row wants what the next one holds, the last one what another source has: as many statements, however many rows."""
+
+    def chain(rows: int, by: int) -> str:
+        return HEADER + "".join(f"{rows}-{nr},{rows}-{nr + by},,x,,\n" for nr in range(rows))
+
+    sent = list[int]()
+    for rows in (4, 40):
+        statements = list[str]()
+        await imported(things, tmp_path / "f.csv", HEADER + f"{rows},{rows}-{rows},,x,,\n", source="other")
+        await imported(things, tmp_path / "f.csv", chain(rows, 0))
+        with told(things, lambda statement, _: statements.append(statement)):  # noqa: B023 - called within the loop
+            summary, rejects = await imported(things, tmp_path / "f.csv", chain(rows, 1))
+        ids = await stored(things, "id")
+        assert counts(summary) == (rows, 0, 0, 0, rows)
+        assert rejects[2] == f"code {rows}-1: another row of depot_things has it (id {ids[f's/{rows}-1'][0]})"
+        sent.append(len(statements))
+    assert sent[0] == sent[1]
 
 
 @pytest.mark.parametrize("chunk", [1, 100])

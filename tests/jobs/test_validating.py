@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 
 from service.jobs.reading import Record
@@ -70,6 +71,14 @@ def test_reasons_are_sentences(values: list[Any], reason: str) -> None:
         row(["nr", "label", "amount"], values)
     assert str(caught.value).startswith(reason)
     assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(("headers", "depth"), [(["nr", "extra"], 300), (["extra"], 300), (["nr", "label"], 1000)])
+def test_what_is_nested_too_deeply_rejects_its_row(headers: list[str], depth: int) -> None:
+    """JSON is read to a greater depth than it is written, or shown in a reason; without a number, a hash of the row is its key."""
+    nested = orjson.loads("[" * depth + "]" * depth)
+    with pytest.raises(Refused, match=r"^it is nested too deeply$"):
+        row(["name", *headers], ["x" if headers[-1] == "extra" else None, *["1"] * (len(headers) - 1), nested])
 
 
 def test_a_fault_is_the_reason() -> None:
