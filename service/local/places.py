@@ -67,12 +67,13 @@ def make(directory: Path) -> None:
     """
     if directory.is_dir():
         return
-    if directory.exists():
+    try:
+        _make_open(directory)
+    except FileExistsError:
         raise SetupError(
             f"{directory} is a file, but the servers need a directory of that name. Rename the file, "
             "or set SHELFMARK_DIRECTORY to another directory."
-        )
-    _make_open(directory)
+        ) from None
 
 
 def recorded(directory: Path) -> Places | None:
@@ -145,7 +146,7 @@ def _make_private(path: Path, account: Account) -> None:
 
 def _make_open(directory: Path) -> None:
     """Make a directory that, when root makes it, the servers' user can pass through."""
-    directory.mkdir(parents=True, mode=0o700)
+    directory.mkdir(parents=True, mode=0o700, exist_ok=True)  # another command may make it in the same moment
     if os.geteuid() == ROOT:
         directory.chmod(0o711)
 
