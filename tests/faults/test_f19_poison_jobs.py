@@ -15,6 +15,7 @@ from tests.faults.workforce import Workforce, with_walls, workforce
 from tests.waiting import until
 
 JOBS, ATTEMPTS, LONG_SECONDS = 100, 3, 180.0
+DEADLY = "one that kills its worker"
 ADD = text("""
 INSERT INTO shelfmark_jobs (name, args, attempts, lease) VALUES (:name, CAST(:args AS jsonb), :attempts, 3) RETURNING id
 """)
@@ -23,7 +24,7 @@ OTHERS = text("SELECT count(*) FILTER (WHERE state = 'done') FROM shelfmark_jobs
 HOW = text("SELECT state, error, failures FROM shelfmark_jobs WHERE id = :id")
 POISONS = {
     "one that raises": ("test.poison", '{"deadly": false}', "ValueError: This can't be done.", ATTEMPTS),
-    "one that kills its worker": ("test.poison", '{"deadly": true}', "That was the last of its attempts.", ATTEMPTS),
+    DEADLY: ("test.poison", '{"deadly": true}', "That was the last of its attempts.", ATTEMPTS),
     "a function that nobody knows": ("test.unknown", "{}", "This worker knows no job test.unknown.", ATTEMPTS),
     "arguments of another type": ("test.wall", '{"wall": 7, "stones": []}', "can't be read by this version of test.wall", 1),
     "arguments that are missing": ("test.wall", "{}", "can't be read by this version of test.wall", 1),
@@ -44,8 +45,11 @@ async def test_poison(figures: Figures) -> None:
         await prepared(postgres)
         async with watching(postgres.url) as connection, workforce(postgres.url, redis.url, workers=2) as force:
             await with_walls(connection)
-            ids = {what: await _added(connection, name, args) for what, (name, args, _, _) in POISONS.items()}
-            await order_all(postgres.url, [Order(wall=uuid4().hex, stones=3) for _ in range(JOBS)])
+            ids = {what: await _added(connection, *POISONS[what][:2]) for what in POISONS if what != DEADLY}
+            await _ordered(postgres.url)
+            await until(lambda: _has_failed(connection, ids["one that raises"]), LONG_SECONDS)  # or it may die with the deadly one
+            ids[DEADLY] = await _added(connection, *POISONS[DEADLY][:2])
+            await _ordered(postgres.url)
             await until(lambda: _all_ended(force, connection), LONG_SECONDS)
             found = {what: (await connection.execute(HOW, {"id": id_})).one() for what, id_ in ids.items()}
             done = await connection.scalar(OTHERS, {"ids": list(ids.values())})
@@ -60,6 +64,15 @@ async def test_poison(figures: Figures) -> None:
         assert failures == counted
     assert done == JOBS
     assert deaths == ATTEMPTS
+
+
+async def _ordered(url: str) -> None:
+    """Order half of the jobs."""
+    await order_all(url, [Order(wall=uuid4().hex, stones=3) for _ in range(JOBS // 2)])
+
+
+async def _has_failed(connection: AsyncConnection, id_: int) -> bool:
+    return bool((await connection.execute(HOW, {"id": id_})).one().state == "failed")
 
 
 async def _added(connection: AsyncConnection, name: str, args: str) -> int:
