@@ -182,10 +182,10 @@ def workers(parent: int) -> set[int]:
     return found
 
 
-def test_the_log_keeps_what_clients_send_to_itself(scratch: Path, database_url: str) -> None:
+def test_the_log_keeps_what_clients_send_to_itself(scratch: Path, own_database: str) -> None:
     """Canaries in every part of requests, the log at its most talkative: not one of them sings."""
     base = f"http://127.0.0.1:{(port := unused_port())}"
-    given = settings(database_url, SHELFMARK_PORT=str(port), SHELFMARK_ACCESS_LOG_EVERY="1", SHELFMARK_LOG_LEVEL="debug")
+    given = settings(own_database, SHELFMARK_PORT=str(port), SHELFMARK_ACCESS_LOG_EVERY="1", SHELFMARK_LOG_LEVEL="debug")
     with running(scratch, SHELFMARK, "serve", **given | {"SHELFMARK_SECRETS": KEYS_SECRET}) as serving:
         until(lambda: answers(f"{base}/readyz"), serving.said)
         headers = {**bearer(ADMIN), "Cookie": f"a={CANARY}", "User-Agent": CANARY, "X-Request-Id": CANARY}
