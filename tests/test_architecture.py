@@ -52,7 +52,6 @@ TESTED_ELSEWHERE = {
     "service/jobs/links.py": "tests/http/test_downloads.py",
     "service/jobs/rejecting.py": "tests/jobs/test_importing.py",
     "service/jobs/staging.py": "tests/jobs/test_importing.py",
-    "service/jobs/turns.py": "tests/jobs/test_uploads.py",
     "service/local/daemons.py": "tests/local/test_servers.py",
     "service/plans/candidates.py": "tests/plans/test_advisor.py",
     "service/plans/sampling.py": "tests/plans/test_trial.py",

@@ -1,6 +1,7 @@
 """Both servers at once: started, found, stopped. One command at a time works on a directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,17 +86,12 @@ def revive(directory: Path, told: Callable[[str], None]) -> None:
     Raises:
         SetupError: one can't be started.
     """
-    directory = directory.resolve()
-    with explained(directory):
-        if not (directory / "lock").is_file():
-            return
-        with turn(directory / "lock"):
-            found = places.recorded(directory)
-            for part in PARTS if found else ():
-                server = part.daemon(found)
-                if server.data.is_dir() and not is_held(server.lock):
-                    told(server.name)
-                    part.start(found, durable=True)
+    with _recorded(directory) as found:
+        for part in PARTS if found else ():
+            server = part.daemon(found)
+            if server.data.is_dir() and not is_held(server.lock):
+                told(server.name)
+                part.start(found, durable=True)
 
 
 def stop(directory: Path) -> bool:
@@ -104,25 +100,27 @@ def stop(directory: Path) -> bool:
     Raises:
         SetupError: one doesn't end, or belongs to another user.
     """
-    directory = directory.resolve()
-    with explained(directory):
-        if not (directory / "lock").is_file():
-            return False
-        with turn(directory / "lock"):
-            found = places.recorded(directory)
-            ran = [part.stop(found) for part in PARTS] if found else []
-            return any(ran)
+    with _recorded(directory) as found:
+        ran = [part.stop(found) for part in PARTS] if found else []
+        return any(ran)
 
 
 def _attached(directory: Path, enough: Callable[[Places], bool]) -> Servers | None:
     """Where the servers are, if enough of them run."""
+    with _recorded(directory) as found:
+        return _servers(found, found=True) if found and enough(found) else None
+
+
+@contextmanager
+def _recorded(directory: Path) -> Iterator[Places | None]:
+    """Where the servers were last, for this command alone as long as the block lasts; None if they never ran."""
     directory = directory.resolve()
     with explained(directory):
         if not (directory / "lock").is_file():
-            return None
+            yield None
+            return
         with turn(directory / "lock"):
-            found = places.recorded(directory)
-            return _servers(found, found=True) if found and enough(found) else None
+            yield places.recorded(directory)
 
 
 def _current(directory: Path) -> Places | None:

@@ -28,6 +28,13 @@ ROW: dict[str, Any] = {
 }
 
 
+class Other(Model):
+    """Tables of this file alone."""
+
+    __abstract__ = True
+    registry = registry()
+
+
 def tags(question: Question) -> set[bytes]:
     """The tags of a question, without the table's."""
     choice = choose(surface(Book).contract, question)
@@ -77,10 +84,6 @@ def test_names_hide_what_was_asked() -> None:
 
 
 def test_a_key_that_has_several_spellings_is_refused() -> None:
-    class Other(Model):
-        __abstract__ = True
-        registry = registry()
-
     class Priced(Other):
         __tablename__ = "priced"
         metadata = type(Model.metadata)(naming_convention=NAMES)
@@ -92,10 +95,6 @@ def test_a_key_that_has_several_spellings_is_refused() -> None:
 
 def test_values_that_look_different_where_they_are_written_tell_no_lists_apart() -> None:
     """A UUID is one in a question, and text in a row of a table that wants it so."""
-
-    class Other(Model):
-        __abstract__ = True
-        registry = registry()
 
     class Owned(Other):
         __tablename__ = "owned"
